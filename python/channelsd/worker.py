@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The worker process: arguments, start, service, end. The supervisor starts it with one inherited socket for each edge
+loop.
+
+Exit codes: 0 after SHUTDOWN; 1 a link was lost; 2 bad arguments; 3 the application cannot be imported or started.
+
+Who ends it: the edge, by SHUTDOWN or by closing a link. SIGTERM and SIGINT do nothing here: they reach the whole group
+of processes, and the edge has to drain first. If the parent dies, the kernel kills the worker, however busy it is.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from .lifespan import LifespanFailed
+from .loader import LoadError, load_application
+
+try:
+    from .service import Worker
+except ModuleNotFoundError as error:
+    if error.name != "msgpack":
+        raise
+    Worker = None
+
+EXIT_LOST = 1
+EXIT_USAGE = 2
+EXIT_APPLICATION = 3
+
+# Seconds that the shutdown of the interpreter may take; it joins the threads of the application.
+EXIT_GRACE = 5.0
+
+PR_SET_PDEATHSIG = 1
+
+
+class StartError(Exception):
+    """The worker cannot start; the text says why and what to do. `code`: the exit code."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+def parse_arguments(argv):
+    """Returns the namespace, `links` as a list of descriptors and `log_level` as a number. Exits with 2 on an error."""
+    parser = argparse.ArgumentParser(prog="channelsd-worker", description="Started by channelsd; not for use by hand.")
+    parser.add_argument("--links", required=True, metavar="FD,FD", help="sockets to the edge loops")
+    parser.add_argument("--application", required=True, help="module.path:object")
+    parser.add_argument("--application-close-timeout", type=float, default=10.0, metavar="SECONDS")
+    parser.add_argument("--log-fmt", default="%(asctime)-15s %(levelname)-8s %(message)s", metavar="FORMAT")
+    parser.add_argument("--log-level", default="INFO", metavar="LEVEL", help="name or number")
+    parser.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto")
+    parser.add_argument("--index", type=int, default=0, help="number of this worker")
+    parser.add_argument("--parent", type=int, default=None, metavar="PID")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.links = [int(fd) for fd in arguments.links.split(",")]
+    except ValueError:
+        parser.error(f"--links: descriptors separated by commas, not {arguments.links!r}")
+    level = arguments.log_level
+    arguments.log_level = int(level) if level.isdigit() else logging.getLevelName(level.upper())
+    if not isinstance(arguments.log_level, int):
+        parser.error(f"--log-level: unknown level {level!r}")
+    return arguments
+
+
+def die_with_parent(parent):
+    """Asks the kernel (Linux) to kill this process when the thread that started it ends. Elsewhere the end of the links
+    is what ends it. Returns False if `parent`, a pid or None, has ended already."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return parent is None or os.getppid() == parent
+
+
+def leave_signals_to_edge():
+    """Handlers, not SIG_IGN, which the programs that the application starts would inherit."""
+
+    def ignore(signum, frame):
+        pass
+
+    signal.signal(signal.SIGINT, ignore)
+    signal.signal(signal.SIGTERM, ignore)
+
+
+def make_loop(kind):
+    """A new event loop, set as the current one so that the import of the application finds it. Raises StartError."""
+    make = asyncio.new_event_loop
+    if kind != "asyncio":
+        try:
+            make = importlib.import_module("uvloop").new_event_loop
+        except ImportError:
+            if kind == "uvloop":
+                raise StartError(
+                    EXIT_APPLICATION,
+                    f"--loop uvloop: uvloop is not installed for {sys.executable}: pip install uvloop",
+                ) from None
+    loop = make()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def set_executor(loop):
+    """ASGI_THREADS sizes the default executor, as under Daphne. Raises StartError."""
+    threads = os.environ.get("ASGI_THREADS")
+    if threads:
+        try:
+            loop.set_default_executor(ThreadPoolExecutor(max_workers=int(threads)))
+        except ValueError as error:
+            raise StartError(EXIT_APPLICATION, f"ASGI_THREADS={threads}: {error}") from None
+
+
+def start(arguments):
+    """Imports and starts the application. Returns the Worker, ready to serve. Raises StartError."""
+    if Worker is None:
+        raise StartError(
+            EXIT_APPLICATION, f"the Python package msgpack is missing for {sys.executable}: pip install msgpack"
+        )
+    loop = make_loop(arguments.loop)
+    set_executor(loop)
+    try:
+        worker = Worker(loop, arguments.links, arguments.application_close_timeout)
+    except OSError as error:
+        raise StartError(EXIT_USAGE, f"--links {','.join(map(str, arguments.links))}: {error}") from None
+    try:
+        worker.startup(load_application(arguments.application))
+    except LoadError as error:
+        raise StartError(EXIT_APPLICATION, str(error)) from None
+    except LifespanFailed as error:
+        raise StartError(EXIT_APPLICATION, f"application {arguments.application!r} failed to start: {error}") from None
+    return worker
+
+
+def main(argv=None):
+    """Runs a worker; returns the exit code."""
+    arguments = parse_arguments(argv)
+    if not die_with_parent(arguments.parent):
+        return EXIT_LOST
+    leave_signals_to_edge()
+    # Before the import of the application, whose settings may configure logging too (as under Daphne).
+    logging.basicConfig(level=arguments.log_level, format=arguments.log_fmt)
+    try:
+        worker = start(arguments)
+    except StartError as error:
+        print(f"channelsd: {error}", file=sys.stderr)
+        code = error.code
+    else:
+        code = worker.serve()
+    # Interpreter shutdown joins threads; one that hangs must not keep the process.
+    timer = threading.Timer(EXIT_GRACE, os._exit, [code])
+    timer.daemon = True
+    timer.start()
+    return code

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# `make test`: builds everything, runs every suite even when an earlier one failed, and ends with the sum of all. The Python
+# suites run twice, with the oldest and the newest versions of Django and Channels that are supported.
+set -eu
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+results=build/results
+failed=''
+
+# Each suite leaves a JUnit file in $results, from which the sum at the end is made.
+suite() {
+    name=$1
+    shift
+    start=$(date +%s)
+    printf '\n== %s\n' "$name"
+    if "$@"; then
+        echo "== $name: passed in $(($(date +%s) - start)) s"
+    else
+        echo "== $name: FAILED after $(($(date +%s) - start)) s"
+        failed="$failed $name"
+    fi
+}
+python_suite() { # <version set> <binary> <name> <pytest arguments>
+    venv=$PWD/build/venv/$1
+    binary=$PWD/build/$2/channelsd
+    suite="$3-$1"
+    shift 3
+    CHANNELSD_BIN=$binary CHANNELSD_PYTHON=$venv/bin/python EXAMPLE_TEST_DB=$PWD/$results/$suite.sqlite3 \
+        ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        suite "$suite" "$venv/bin/python" -m pytest --junitxml "$results/$suite.xml" "$@"
+}
+
+rm -rf $results
+mkdir -p $results
+unset REDIS_URL REDIS_HOST REDIS_PORT DJANGO_SETTINGS_MODULE
+
+for preset in dev release; do
+    cmake --preset $preset
+    cmake --build --preset $preset -j "$jobs"
+done
+for versions in oldest newest; do
+    scripts/venv.sh build/venv/$versions tests/requirements/$versions.txt tests/requirements/tools.txt examples/requirements-test.txt
+    # The package as it stands in the tree; that it can be installed is what the suite "package" tells.
+    echo "$PWD/python" >"$(build/venv/$versions/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/channelsd-tree.pth"
+done
+
+suite unit ctest --preset dev -j "$jobs" --quiet --output-on-failure --output-junit "$PWD/$results/unit.xml"
+suite lint scripts/lint.sh
+suite package scripts/check_package.sh
+for versions in newest oldest; do
+    python_suite $versions dev python tests/python
+    python_suite $versions dev integration -n 2 tests/integration
+    python_suite $versions release examples --timeout 60 examples
+done
+python_suite newest release browser tests/browser
+
+printf '\n'
+build/venv/newest/bin/python scripts/summary.py $results/*.xml
+if [ -n "$failed" ]; then
+    echo "Failed suites:$failed"
+    exit 1
+fi

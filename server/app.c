@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server/app.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/mem.h"
+#include "server/process/supervisor.h"
+#include "server/transport/edge.h"
+#include "server/transport/listener.h"
+
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    HOST_MAX = 64,
+    WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, beyond the application close timeout */
+};
+
+enum app_state {
+    APP_STARTING,  /* workers import the application */
+    APP_SERVING,   /* listening */
+    APP_DRAINING,  /* no listeners; connections end */
+    APP_FINISHING, /* workers end */
+    APP_STOPPING,  /* edges end */
+    APP_STATES
+};
+
+struct app_edge {
+    struct edge edge;
+    uv_thread_t thread;
+    struct app *app;
+    int tcp_fd;
+    int unix_fd;
+    bool is_running;
+    bool is_drained;
+};
+
+struct app {
+    const struct options *options;
+    enum app_state state;
+    int exit_code;
+    struct loop loop;
+    struct supervisor supervisor;
+    struct edge_config config;
+    struct app_edge *edges;
+    unsigned edge_count;
+    uv_signal_t signals[2];
+    struct wheel_entry drain_deadline;
+    char tcp_host[HOST_MAX];
+    uint16_t tcp_port;
+    int unix_fd;
+    unsigned listening; /* listeners that are open */
+};
+
+#define TO(state) (1U << (state))
+static const unsigned app_next[APP_STATES] = {
+    [APP_STARTING] = TO(APP_SERVING) | TO(APP_FINISHING),
+    [APP_SERVING] = TO(APP_DRAINING),
+    [APP_DRAINING] = TO(APP_FINISHING),
+    [APP_FINISHING] = TO(APP_STOPPING),
+    [APP_STOPPING] = 0,
+};
+
+static void stop_edges(struct app *a)
+{
+    for (unsigned i = 0; i < a->edge_count; i++)
+        if (a->edges[i].is_running)
+            edge_post_stop(&a->edges[i].edge);
+    for (unsigned i = 0; i < a->edge_count; i++)
+        if (a->edges[i].is_running)
+            uv_thread_join(&a->edges[i].thread);
+}
+
+/* False when the program is past that already. */
+static bool app_move(struct app *a, enum app_state next)
+{
+    if ((app_next[a->state] & TO(next)) == 0)
+        return false;
+    a->state = next;
+    return true;
+}
+
+/* ---- end, step by step ---- */
+
+static void on_supervisor_finished(void *ctx)
+{
+    struct app *a = ctx;
+    if (!app_move(a, APP_STOPPING))
+        return;
+    stop_edges(a); /* before our mailbox closes: they report to it */
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&a->signals[i], NULL);
+    wheel_clear(&a->loop.wheel, &a->drain_deadline);
+    loop_close_handles(&a->loop);
+}
+
+static void finish_workers(struct app *a)
+{
+    if (!app_move(a, APP_FINISHING))
+        return;
+    wheel_clear(&a->loop.wheel, &a->drain_deadline);
+    for (unsigned i = 0; i < a->edge_count; i++)
+        edge_post_finish_workers(&a->edges[i].edge);
+    supervisor_finish(&a->supervisor, (uint64_t)a->options->application_close_timeout_ms + WORKER_GRACE_MS);
+}
+
+static void on_drain_deadline(struct wheel_entry *entry)
+{
+    struct app *a = CONTAINER_OF(entry, struct app, drain_deadline);
+    log_event(LOG_WARN, "app.drain", "reason=\"connections left after the graceful timeout were cut\"");
+    finish_workers(a);
+}
+
+static void drain(struct app *a)
+{
+    if (!app_move(a, APP_DRAINING))
+        return;
+    log_line(LOG_INFO, "Shutting down: no new connections, waiting up to %ld s for those that are open",
+             (long)(a->options->graceful_timeout_ms / 1000));
+    for (unsigned i = 0; i < a->edge_count; i++)
+        edge_post_drain(&a->edges[i].edge);
+    wheel_set(&a->loop.wheel, &a->drain_deadline, loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct app *a = handle->data;
+    log_event(LOG_INFO, "app.signal", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    switch (a->state) {
+    case APP_STARTING: /* nobody is connected; the workers may be busy importing */
+        finish_workers(a);
+        supervisor_kill_all(&a->supervisor);
+        return;
+    case APP_SERVING:
+        drain(a);
+        return;
+    case APP_DRAINING:
+        finish_workers(a);
+        return;
+    case APP_FINISHING:
+        supervisor_kill_all(&a->supervisor);
+        return;
+    case APP_STOPPING:
+    case APP_STATES:
+        return;
+    }
+}
+
+/* ---- supervisor's callbacks ---- */
+
+static void on_attach(void *ctx, unsigned edge, int fd, unsigned worker)
+{
+    struct app *a = ctx;
+    edge_post_attach(&a->edges[edge].edge, fd, worker);
+}
+
+static void on_detach(void *ctx, unsigned worker)
+{
+    struct app *a = ctx;
+    for (unsigned i = 0; i < a->edge_count; i++)
+        edge_post_detach(&a->edges[i].edge, worker);
+}
+
+static void log_listening(const struct app *a)
+{
+    const struct options *o = a->options;
+    const bool is_v6 = strchr(a->tcp_host, ':') != NULL;
+    if (o->has_tcp)
+        log_line(LOG_INFO, is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u", a->tcp_host,
+                 a->tcp_port);
+    if (o->unix_path != NULL)
+        log_line(LOG_INFO, "Listening on unix socket %s", o->unix_path);
+}
+
+static void on_workers_ready(void *ctx)
+{
+    struct app *a = ctx;
+    if (!app_move(a, APP_SERVING))
+        return;
+    for (unsigned i = 0; i < a->edge_count; i++) {
+        struct app_edge *e = &a->edges[i];
+        if (e->tcp_fd >= 0)
+            edge_post_listen(&e->edge, e->tcp_fd, false);
+        if (e->unix_fd >= 0)
+            edge_post_listen(&e->edge, e->unix_fd, true);
+        e->tcp_fd = e->unix_fd = -1;
+    }
+}
+
+static void on_failed(void *ctx, int code)
+{
+    struct app *a = ctx;
+    a->exit_code = code;
+    finish_workers(a);
+    supervisor_kill_all(&a->supervisor);
+}
+
+static const struct supervisor_ops supervisor_ops = {
+    .attach = on_attach,
+    .detach = on_detach,
+    .ready = on_workers_ready,
+    .failed = on_failed,
+    .finished = on_supervisor_finished,
+};
+
+/* ---- from the edges ---- */
+
+enum report_kind { REPORT_READY, REPORT_LOST, REPORT_HUNG, REPORT_DRAINED, REPORT_LISTENING, REPORT_BROKEN };
+
+struct report {
+    struct mail mail;
+    enum report_kind kind;
+    unsigned edge;
+    unsigned worker;
+    const char *why; /* static text */
+};
+
+static void handle_drained(struct app *a, unsigned edge)
+{
+    a->edges[edge].is_drained = true;
+    for (unsigned i = 0; i < a->edge_count; i++)
+        if (!a->edges[i].is_drained)
+            return;
+    finish_workers(a);
+}
+
+static void handle_listening(struct app *a)
+{
+    const unsigned kinds = (a->options->has_tcp ? 1U : 0U) + (a->options->unix_path != NULL ? 1U : 0U);
+    if (++a->listening == a->edge_count * kinds)
+        log_listening(a);
+}
+
+static void deliver_report(struct mail *mail, void *ctx)
+{
+    struct report *report = CONTAINER_OF(mail, struct report, mail);
+    struct app *a = ctx;
+    switch (report->kind) {
+    case REPORT_READY:
+        supervisor_link_ready(&a->supervisor, report->worker);
+        break;
+    case REPORT_LOST:
+        supervisor_link_lost(&a->supervisor, report->worker, report->why);
+        break;
+    case REPORT_HUNG:
+        supervisor_hung(&a->supervisor, report->worker);
+        break;
+    case REPORT_DRAINED:
+        handle_drained(a, report->edge);
+        break;
+    case REPORT_LISTENING:
+        handle_listening(a);
+        break;
+    case REPORT_BROKEN:
+        a->exit_code = EXIT_FAILED;
+        drain(a);
+        break;
+    }
+    mem_free(report);
+}
+
+static void post_report(void *owner, struct report report)
+{
+    struct app *a = owner;
+    struct report *copy = mem_alloc(sizeof(*copy));
+    *copy = report;
+    copy->mail.deliver = deliver_report;
+    loop_post(&a->loop, &copy->mail);
+}
+
+static void report_ready(void *owner, unsigned edge, unsigned worker)
+{
+    post_report(owner, (struct report){.kind = REPORT_READY, .edge = edge, .worker = worker});
+}
+
+static void report_lost(void *owner, unsigned edge, unsigned worker, const char *why)
+{
+    post_report(owner, (struct report){.kind = REPORT_LOST, .edge = edge, .worker = worker, .why = why});
+}
+
+static void report_hung(void *owner, unsigned edge, unsigned worker)
+{
+    post_report(owner, (struct report){.kind = REPORT_HUNG, .edge = edge, .worker = worker});
+}
+
+static void report_drained(void *owner, unsigned edge)
+{
+    post_report(owner, (struct report){.kind = REPORT_DRAINED, .edge = edge});
+}
+
+static void report_listening(void *owner, unsigned edge, enum err err)
+{
+    post_report(owner, (struct report){.kind = err == ERR_OK ? REPORT_LISTENING : REPORT_BROKEN, .edge = edge});
+}
+
+static const struct edge_ops edge_ops = {
+    .worker_ready = report_ready,
+    .worker_lost = report_lost,
+    .worker_hung = report_hung,
+    .listening = report_listening,
+    .drained = report_drained,
+};
+
+/* ---- begin ---- */
+
+static void edge_thread(void *arg)
+{
+    struct app_edge *e = arg;
+    edge_run(&e->edge);
+}
+
+/* A process that serves connections needs all the descriptors that it may have. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_event(LOG_WARN, "app.file_limit", "reason=\"%s\"", strerror(errno));
+}
+
+static enum err bind_listeners(struct app *a, struct err_text *why)
+{
+    const struct options *o = a->options;
+    int fds[256];
+    enum err err = ERR_OK;
+    for (unsigned i = 0; i < a->edge_count; i++)
+        a->edges[i].tcp_fd = a->edges[i].unix_fd = -1;
+    if (o->has_tcp) {
+        err = listener_bind_tcp(fds, a->edge_count, o->host, o->port, a->tcp_host, sizeof(a->tcp_host), &a->tcp_port, why);
+        for (unsigned i = 0; err == ERR_OK && i < a->edge_count; i++)
+            a->edges[i].tcp_fd = fds[i];
+    }
+    if (err != ERR_OK || o->unix_path == NULL)
+        return err;
+    err = listener_bind_unix(&a->unix_fd, o->unix_path, why);
+    for (unsigned i = 0; err == ERR_OK && i < a->edge_count; i++) {
+        a->edges[i].unix_fd = fcntl(a->unix_fd, F_DUPFD_CLOEXEC, 0);
+        if (a->edges[i].unix_fd < 0)
+            err = err_fail(why, err_from_errno(errno), "Couldn't listen on %s: %s", o->unix_path, strerror(errno));
+    }
+    return err;
+}
+
+static void make_config(struct app *a)
+{
+    const struct options *o = a->options;
+    a->config = (struct edge_config){
+        .options = o,
+        .http = {.max_line_bytes = o->max_request_line_bytes,
+                 .max_header_bytes = o->max_header_bytes,
+                 .max_headers = o->max_header_count},
+        .websocket = {.max_message_bytes = o->websocket_max_message_bytes, .max_frame_bytes = o->websocket_max_frame_bytes},
+        .proxy = {.addr = o->proxy_headers_host, .port = o->proxy_headers_port},
+        .max_connections = o->max_connections == 0 ? 0 : (o->max_connections + a->edge_count - 1) / a->edge_count,
+    };
+}
+
+static void open_signals(struct app *a)
+{
+    static const int numbers[2] = {SIGTERM, SIGINT};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(&a->loop.uv, &a->signals[i]);
+        a->signals[i].data = a;
+        uv_signal_start(&a->signals[i], on_signal, numbers[i]);
+    }
+}
+
+static enum err open_edges(struct app *a, struct err_text *why)
+{
+    for (unsigned i = 0; i < a->edge_count; i++) {
+        struct app_edge *e = &a->edges[i];
+        enum err err = edge_open(&e->edge, i, &a->config, &edge_ops, a);
+        if (err != ERR_OK)
+            return err_fail(why, err, "event loop %u: %s", i, err_str(err));
+        if (uv_thread_create(&e->thread, edge_thread, e) != 0)
+            return err_fail(why, ERR_IO, "thread for event loop %u could not be started", i);
+        e->is_running = true;
+    }
+    return ERR_OK;
+}
+
+static void log_start(const struct app *a)
+{
+    const struct options *o = a->options;
+    if (o->has_proxy_headers)
+        log_line(LOG_INFO, "Proxy headers are believed from: %s", o->forwarded_allow_ips);
+    if (o->workers > 1)
+        log_line(LOG_INFO, "Starting %u workers. Channels' in-memory layer lives in one process: groups that span workers need "
+                 "a layer that does, such as channels_redis", o->workers);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void close_listeners(struct app *a)
+{
+    for (unsigned i = 0; i < a->edge_count; i++) {
+        close_fd(&a->edges[i].tcp_fd);
+        close_fd(&a->edges[i].unix_fd);
+    }
+    if (a->unix_fd >= 0)
+        unlink(a->options->unix_path);
+    close_fd(&a->unix_fd);
+}
+
+static void serve(struct app *a)
+{
+    wheel_entry_init(&a->drain_deadline, on_drain_deadline);
+    open_signals(a);
+    log_start(a);
+    supervisor_start(&a->supervisor, &supervisor_ops, a);
+    loop_run(&a->loop);
+}
+
+static void deinit_edges(struct app *a)
+{
+    for (unsigned i = 0; i < a->edge_count; i++)
+        if (a->edges[i].is_running)
+            edge_deinit(&a->edges[i].edge);
+}
+
+int app_run(const struct options *options)
+{
+    struct app a = {.options = options, .edge_count = options->edge_loops, .unix_fd = -1};
+    struct err_text why = {.code = ERR_OK};
+    a.exit_code = EXIT_FAILED;
+    a.edges = mem_alloc(a.edge_count * sizeof(*a.edges));
+    raise_file_limit();
+    make_config(&a);
+    enum err err = bind_listeners(&a, &why);
+    if (err != ERR_OK)
+        goto close_listeners;
+    err = loop_open(&a.loop, a.edge_count, &a);
+    if (err != ERR_OK) {
+        err_fail(&why, err, "main event loop: %s", err_str(err));
+        goto close_listeners;
+    }
+    err = supervisor_init(&a.supervisor, &a.loop, options, a.edge_count, &why);
+    if (err == ERR_OK)
+        err = open_edges(&a, &why);
+    if (err == ERR_OK) {
+        a.exit_code = EXIT_OK;
+        serve(&a);
+    } else {
+        stop_edges(&a);
+        loop_close_handles(&a.loop);
+        loop_run(&a.loop);
+    }
+    deinit_edges(&a);
+    supervisor_deinit(&a.supervisor);
+    loop_deinit(&a.loop);
+close_listeners:
+    if (err != ERR_OK)
+        log_line(LOG_CRITICAL, "%s", why.text);
+    close_listeners(&a);
+    mem_free(a.edges);
+    return a.exit_code;
+}

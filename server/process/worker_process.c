@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server/process/worker_process.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+
+enum {
+    ARGS_MAX = 24,
+    FIRST_LINK_FD = 3,
+    LINKS_MAX = 256, /* as --edge-loops */
+    NUMBER_MAX = 32,
+};
+
+/* argv[1] is the folder of the package, or empty. The working folder, which -c puts first on the path, is
+ * taken off: the worker adds it when the package has been imported. */
+static const char bootstrap[] =
+    "import sys\n"
+    "sys.path.pop(0)\n"
+    "folder = sys.argv.pop(1)\n"
+    "if folder:\n"
+    "    sys.path.insert(0, folder)\n"
+    "try:\n"
+    "    from channelsd.worker import main\n"
+    "except ImportError as error:\n"
+    "    sys.exit(f\"channelsd: the Python package 'channelsd' cannot be imported by {sys.executable} ({error}): \"\n"
+    "             \"install it there with pip, or name another interpreter with --python\")\n"
+    "if folder:\n"
+    "    sys.path.remove(folder)\n"
+    "sys.exit(main())\n";
+
+/* ---- output ---- */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct worker_process *p = handle->data;
+    if (--p->open_handles == 0)
+        mem_free(p);
+}
+
+static void on_output(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+{
+    struct worker_process *p = stream->data;
+    if (nread > 0)
+        log_pass_through(stream == (uv_stream_t *)&p->output[0] ? 1 : 2, slice_make(buf->base, (size_t)nread));
+    else if (nread < 0)
+        uv_close((uv_handle_t *)stream, on_handle_closed);
+}
+
+static void start_output(struct worker_process *p)
+{
+    for (int i = 0; i < 2; i++)
+        if (p->has_output[i] && uv_read_start((uv_stream_t *)&p->output[i], loop_lend_read_buf, on_output) != 0)
+            uv_close((uv_handle_t *)&p->output[i], on_handle_closed);
+}
+
+/* ---- start ---- */
+
+struct command {
+    char links[LINKS_MAX * 4];
+    char close_timeout[NUMBER_MAX];
+    char seat[NUMBER_MAX];
+    char parent[NUMBER_MAX];
+    char *args[ARGS_MAX];
+};
+
+static const char *level_name(int verbosity)
+{
+    return verbosity == 0 ? "WARNING" : verbosity == 1 ? "INFO" : "DEBUG";
+}
+
+/* argv of execvp() is not const; it does not write either. */
+static char *arg(const char *text)
+{
+    union {
+        const char *in;
+        char *out;
+    } cast = {.in = text};
+    return cast.out;
+}
+
+static void make_command(struct command *out, const struct worker_process_spec *spec)
+{
+    const struct options *o = spec->options;
+    size_t len = 0;
+    for (unsigned i = 0; i < spec->link_count; i++)
+        len += (size_t)snprintf(out->links + len, sizeof(out->links) - len, i == 0 ? "%u" : ",%u", FIRST_LINK_FD + i);
+    snprintf(out->close_timeout, sizeof(out->close_timeout), "%.3f", (double)o->application_close_timeout_ms / 1000.0);
+    snprintf(out->seat, sizeof(out->seat), "%u", spec->seat);
+    snprintf(out->parent, sizeof(out->parent), "%d", (int)getpid());
+    const char *const args[] = {
+        spec->python->interpreter, "-c", bootstrap, spec->python->package_dir, "--links", out->links,
+        "--application", o->application, "--application-close-timeout", out->close_timeout, "--log-fmt", o->log_format,
+        "--log-level", level_name(o->verbosity), "--loop", o->loop, "--index", out->seat, "--parent", out->parent,
+        o->verbosity >= 3 ? "--debug" : NULL, NULL,
+    };
+    for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
+        out->args[i] = arg(args[i]);
+}
+
+/* A terminal is handed on, so that colours and breakpoints work; anything else is relayed. */
+static void plan_output(struct worker_process *p, uv_stdio_container_t *stdio)
+{
+    stdio[0] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = 0};
+    for (int i = 0; i < 2; i++) {
+        if (isatty(i + 1)) {
+            stdio[i + 1] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i + 1};
+            continue;
+        }
+        uv_pipe_init(&p->loop->uv, &p->output[i], 0);
+        p->output[i].data = p;
+        p->has_output[i] = true;
+        p->open_handles++;
+        stdio[i + 1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output[i]};
+    }
+}
+
+static void on_exit_status(uv_process_t *process, int64_t code, int signum)
+{
+    struct worker_process *p = process->data;
+    dlist_remove(&p->link);
+    uv_close((uv_handle_t *)process, on_handle_closed);
+    p->ops->exited(p, (int)code, signum);
+}
+
+enum err worker_process_spawn(struct worker_process **out, struct loop *loop, const struct worker_process_spec *spec,
+                              const struct worker_process_ops *ops, struct err_text *why)
+{
+    uv_stdio_container_t stdio[FIRST_LINK_FD + LINKS_MAX];
+    struct command command;
+    struct worker_process *p = mem_alloc(sizeof(*p));
+    p->loop = loop;
+    p->ops = ops;
+    p->number = spec->number;
+    p->seat = spec->seat;
+    p->started_ms = loop_now_ms(loop);
+    p->open_handles = 1;
+    dlist_init(&p->link);
+    make_command(&command, spec);
+    plan_output(p, stdio);
+    for (unsigned i = 0; i < spec->link_count; i++)
+        stdio[FIRST_LINK_FD + i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = spec->child_fds[i]};
+    const uv_process_options_t options = {
+        .exit_cb = on_exit_status,
+        .file = spec->python->interpreter,
+        .args = command.args,
+        .stdio = stdio,
+        .stdio_count = (int)(FIRST_LINK_FD + spec->link_count),
+    };
+    p->process.data = p;
+    const int rc = uv_spawn(&loop->uv, &p->process, &options);
+    p->process.data = p;
+    if (rc < 0) {
+        for (int i = 0; i < 2; i++)
+            if (p->has_output[i])
+                uv_close((uv_handle_t *)&p->output[i], on_handle_closed);
+        uv_close((uv_handle_t *)&p->process, on_handle_closed);
+        return err_fail(why, err_from_uv(rc), "%s: %s", spec->python->interpreter, uv_strerror(rc));
+    }
+    start_output(p);
+    *out = p;
+    return ERR_OK;
+}
+
+void worker_process_kill(struct worker_process *p, int signum)
+{
+    (void)uv_process_kill(&p->process, signum); /* ESRCH: it has just ended; exited() follows */
+}

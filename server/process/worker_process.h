@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * worker_process: one Python worker as an operating system process: its start, its output, its end.
+ *
+ * Why: what a worker prints passes through channelsd when nobody looks at a terminal, so that a pipe
+ * that is not drained blocks the log and not the application.
+ *
+ * Life: worker_process_spawn() -> exited() once the process has ended -> the memory goes when its pipes
+ * have been read to their end.
+ *
+ * Thread: the main loop's.
+ */
+#ifndef SERVER_PROCESS_WORKER_PROCESS_H
+#define SERVER_PROCESS_WORKER_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "core/dlist.h"
+#include "core/err.h"
+#include "core/loop.h"
+#include "server/options.h"
+#include "server/process/python.h"
+
+enum { WORKER_EXIT_APPLICATION = 3 }; /* the application cannot be imported or started */
+
+struct worker_process;
+
+struct worker_process_ops {
+    /* The process ended by exit(@code), or by the signal @signum when that is not 0. */
+    void (*exited)(struct worker_process *p, int code, int signum);
+};
+
+struct worker_process {
+    struct dlist link; /* in the supervisor's list */
+    void *ctx;         /* the supervisor */
+    unsigned number;   /* never used again */
+    unsigned seat;     /* which of the --workers it is */
+    unsigned ready_links;
+    bool is_ready;
+    bool is_retired; /* its end is wanted */
+    uint64_t started_ms;
+    /* private */
+    uv_process_t process;
+    uv_pipe_t output[2]; /* stdout, stderr, when relayed */
+    bool has_output[2];
+    unsigned open_handles;
+    const struct worker_process_ops *ops;
+    struct loop *loop;
+};
+
+struct worker_process_spec {
+    const struct options *options;
+    const struct python *python;
+    unsigned number;
+    unsigned seat;
+    unsigned link_count;
+    const int *child_fds; /* link_count descriptors that the process inherits */
+};
+
+/* Starts a worker. Ownership: @child_fds stay the caller's (close them afterwards).
+ * Errors: ERR_IO and others; @why names the interpreter and the reason. */
+enum err worker_process_spawn(struct worker_process **out, struct loop *loop, const struct worker_process_spec *spec,
+                              const struct worker_process_ops *ops, struct err_text *why) MUST_CHECK;
+
+/* Sends a signal; nothing happens when the process has ended. */
+void worker_process_kill(struct worker_process *p, int signum);
+
+#endif

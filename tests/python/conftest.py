@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Workers that the tests of a module share, one for each event loop."""
+
+import importlib.util
+
+import pytest
+from fake_edge import Edge
+
+LOOPS = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def edge(request):
+    """A worker of apps/probe.py with a close timeout of 0.3 s."""
+    with Edge("probe:application", "--loop", request.param, "--application-close-timeout", "0.3") as edge:
+        yield edge
+
+
+@pytest.fixture
+def notes(edge):
+    """Callable: what the applications noted since the last call, once at least `count` notes are there."""
+
+    def take(count=0):
+        found = []
+        while True:
+            found += eval(edge.text("/notes"))
+            if len(found) >= count:
+                return found
+
+    take()
+    return take
