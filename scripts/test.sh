@@ -24,11 +24,12 @@ suite() {
 python_suite() { # <version set> <binary> <name> <pytest arguments>
     venv=$PWD/build/venv/$1
     binary=$PWD/build/$2/channelsd
-    suite="$3-$1"
+    name=$3-$1
     shift 3
-    CHANNELSD_BIN=$binary CHANNELSD_PYTHON=$venv/bin/python EXAMPLE_TEST_DB=$PWD/$results/$suite.sqlite3 \
+    suite "$name" env CHANNELSD_BIN="$binary" CHANNELSD_PYTHON="$venv/bin/python" \
         ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        suite "$suite" "$venv/bin/python" -m pytest --junitxml "$results/$suite.xml" "$@"
+        EXAMPLE_TEST_DB="$PWD/$results/$name.sqlite3" \
+        "$venv/bin/python" -m pytest --junitxml "$results/$name.xml" "$@"
 }
 
 rm -rf $results

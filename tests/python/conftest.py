@@ -4,6 +4,7 @@
 import importlib.util
 
 import pytest
+
 from fake_edge import Edge
 
 LOOPS = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])

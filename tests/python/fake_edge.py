@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The edge's side of docs/link-protocol.md, for tests: starts a worker as the supervisor does and talks to it by blocking
-sockets. Every wait is for an event and ends with a failure after TIMEOUT seconds."""
+"""The edge's side of docs/link-protocol.md, for tests: starts a worker as the supervisor does and talks to it by
+blocking sockets. Every wait is for an event and ends with a failure after TIMEOUT seconds."""
 
 import os
 import socket
@@ -18,7 +18,9 @@ APPS = Path(__file__).resolve().parent / "apps"
 HELLO, HTTP, BODY, WEBSOCKET, RECEIVE, PART, DISCONNECT, CREDIT, BEAT, SHUTDOWN = range(10)
 READY, START, W_BODY, ACCEPT, SEND, W_PART, CLOSE, W_CREDIT, W_BEAT, END = range(10)
 
-START_WORKER = "import sys; sys.path.append(%r); from channelsd.worker import main; sys.exit(main())" % str(PACKAGE)
+START_WORKER = f"import sys; sys.path.append({str(PACKAGE)!r}); from channelsd.worker import main; sys.exit(main())"
+
+NOT_INHERITED = ("ASGI_THREADS", "PYTHONASYNCIODEBUG", "PYTHONPATH")
 
 
 class Lines:
@@ -42,13 +44,13 @@ class Lines:
             self._ended = True
             self._changed.notify_all()
 
-    def wait_for(self, text):
-        """Returns all the text so far once it holds `text`."""
+    def wait_for(self, text, start=0):
+        """Returns all the text so far, from offset `start`, once it holds `text`."""
         with self._changed:
-            found = self._changed.wait_for(lambda: text in self._text or self._ended, TIMEOUT)
+            found = self._changed.wait_for(lambda: text in self._text[start:] or self._ended, TIMEOUT)
             assert found, f"not seen within {TIMEOUT} s: {text}\n{self._text}"
-            assert text in self._text, f"never seen: {text}\n{self._text}"
-            return self._text
+            assert text in self._text[start:], f"never seen: {text}\n{self._text}"
+            return self._text[start:]
 
     def all(self):
         """The text to the end."""
@@ -84,13 +86,13 @@ class Link:
 class Edge:
     """A worker with its links. `with Edge("probe:application") as edge:` waits for READY."""
 
-    def __init__(self, application, *options, links=1, cwd=APPS, env=None, python=(), ready=True):
+    def __init__(self, application, *options, links=1, cwd=APPS, env=None, ready=True):
         pairs = [socket.socketpair() for _ in range(links)]
         fds = [theirs.fileno() for _, theirs in pairs]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ASGI_", "PYTHONASYNCIO"))}
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment.update(env or {})
         self.process = subprocess.Popen(
-            [sys.executable, *python, "-c", START_WORKER]
+            [sys.executable, "-c", START_WORKER]
             + ["--links", ",".join(map(str, fds)), "--application", application, *options],
             pass_fds=fds,
             cwd=str(cwd),
@@ -181,10 +183,12 @@ class Edge:
 
     def response(self, id):
         """(status, headers, body) of a response, giving credit as it comes."""
-        op, got, status, headers, body, more = self.get()
+        op, got, status, headers, piece, more = self.get()
         assert (op, got) == (START, id)
+        body = piece
         while more:
-            self.put([CREDIT, id, len(body)]) if body else None
+            if piece:
+                self.put([CREDIT, id, len(piece)])
             op, got, piece, more = self.get()
             assert (op, got) == (W_BODY, id)
             body += piece

@@ -4,12 +4,14 @@
 import sys
 
 import pytest
+
 from fake_edge import (
     ACCEPT,
     CLOSE,
     CREDIT,
     DISCONNECT,
     END,
+    HTTP,
     PART,
     RECEIVE,
     SEND,
@@ -132,8 +134,6 @@ def test_cancelled_receive_loses_no_message(edge, notes):
     id = edge.accepted("/ws/cancelled-receive")
     assert edge.get() == [SEND, id, "waiting"]
     # One write: both in one turn, so receive() is woken and cancelled at once.
-    from fake_edge import HTTP
-
     go = edge.new_id()
     edge.put(
         [HTTP, go, "1.1", "GET", "http", "/go", b"/go", b"", "", [], None, None, b"", False],

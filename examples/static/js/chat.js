@@ -80,10 +80,13 @@ const chat = connect(`/ws/chat/${conversationId}/`, {
   poll: catchUp,
 });
 
-const typing = new LiveSocket(`/ws/typing/${conversationId}/`);
-typing.addEventListener("message", (event) => event.detail.type === "typing" && onTyping(event.detail));
-
 let toldAt = 0;
+const typing = new LiveSocket(`/ws/typing/${conversationId}/`);
+typing.addEventListener("state", (event) => {
+  byId("typing").dataset.state = event.detail;
+  toldAt = 0; // The others were told that this user stopped, if they knew.
+});
+typing.addEventListener("message", (event) => event.detail.type === "typing" && onTyping(event.detail));
 
 function tellTyping(isTyping) {
   const now = Date.now();

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures of the integration tests: `serve` starts servers that are stopped and checked at the end of the test."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+
+from server import Channelsd  # noqa: E402
+
+
+@pytest.fixture
+def serve():
+    """serve("module:application", *arguments, **keywords of Channelsd) -> Channelsd."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Channelsd(*args, **kwargs))
