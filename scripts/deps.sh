@@ -32,4 +32,4 @@ $as_root apt-get update -qq
 install=$(missing "$@") # once more: apt may only now know the optional ones
 echo "Installing Debian packages:$install"
 # shellcheck disable=SC2086 # a list of names
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $install </dev/null
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $install </dev/null >/dev/null

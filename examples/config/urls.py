@@ -3,6 +3,7 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from config.static import static_file
 
@@ -13,5 +14,6 @@ urlpatterns = [
     path("", include("workstations.urls")),
     path("", include("chat.urls")),
     path("", include("notifications.urls")),
+    path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
     re_path(r"^static/(?P<path>.*)$", static_file),
 ]

@@ -7,12 +7,13 @@ from django.db import transaction
 from django.db.models import Q
 from django.shortcuts import render
 
+from chat.models import Conversation
 from notifications.services import notify
 from realtime.http import error, json_body, json_view
 from realtime.messages import BadInput, id_field, iso, text_field
 
 SAMPLES = {
-    "message_received": ("New message", "Somebody wrote to you.", {"conversation_id": 123}),
+    "message_received": ("New message", "Somebody wrote to you.", {}),
     "payment_completed": ("Payment completed", "Your payment was received.", {"payment_id": 789}),
     "listing_published": ("Listing published", "Your listing is online.", {"listing_id": 456}),
 }
@@ -62,6 +63,9 @@ def api_send(request):
     if not recipients(request.user).filter(pk=user_id).exists():
         return error("You may not notify this user.", 403)
     title, message, data = SAMPLES[kind]
+    if kind == "message_received":
+        shared = request.user.conversations.filter(pk__in=Conversation.objects.filter(participants=user_id)).first()
+        data = {"conversation_id": shared.pk} if shared else {}
     with transaction.atomic():
         notify(user_id, kind, title, text or message, data)
     return {"sent": True}

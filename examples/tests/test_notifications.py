@@ -60,6 +60,14 @@ async def test_button_reaches_the_socket(bob, sockets, client):
     }
 
 
+def test_sample_message_names_a_conversation_both_take_part_in(client, conversation, alice, bob, carol):
+    client.force_login(alice)
+    for user, data in ((bob, {"conversation_id": conversation.pk}), (carol, {})):
+        body = {"type": "message_received", "user_id": user.pk}
+        assert post(client, "/api/notifications/send/", body).status_code == 200
+        assert user.notifications.get().data == data
+
+
 def test_whom_one_may_notify(client, conversation, alice, bob, carol):
     def status(sender, receiver):
         client.force_login(sender)

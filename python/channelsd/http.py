@@ -4,7 +4,7 @@
 import asyncio
 
 from .protocol import PAYLOAD_MAX, WINDOW_BYTES
-from .session import COMPLETE, GONE, ClientDisconnected, Outgoing, Session, content_of
+from .session import COMPLETE, GONE, Outgoing, Session, content_of
 
 
 def decode_path(path):
@@ -23,13 +23,14 @@ class HttpRequest(Session):
         path = decode_path(path)
         # Two-item lists and tuples of pairs, as Daphne gives them.
         client = list(client) if client is not None else None
-        Session.__init__(self, link, id, path, client, [(body, more)])
+        # Nothing of the body at hand yet is no event; an empty body is one.
+        Session.__init__(self, link, id, path, client, [(body, more)] if body or not more else [])
         self.started = False
         self.finishing = False  # the last body was given to send()
         self.told = False  # http.disconnect was received
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "asgi": {"version": "3.0", "spec_version": link.spec_version},
             "http_version": http_version,
             "method": method,
             "scheme": scheme,
@@ -85,13 +86,13 @@ class HttpRequest(Session):
     async def send(self, message):
         """Takes http.response.start and http.response.body.
 
-        Raises ValueError or TypeError for what ASGI does not allow, ClientDisconnected once the client is gone. What
+        Raises ValueError or TypeError for what ASGI does not allow; once the client is gone see late_send(). What
         follows a complete response is ignored.
         """
         if self.finishing:
             return
         if self.ended:
-            raise ClientDisconnected("the client has disconnected")
+            return await self.late_send()
         try:
             kind = message["type"]
         except KeyError:

@@ -9,6 +9,7 @@ full they collect further; how much that can become is bounded by the windows of
 import logging
 import os
 import socket
+import sys
 
 import msgpack
 
@@ -37,11 +38,13 @@ class Link:
         "_unpacker",
         "application",
         "draining",  # SHUTDOWN came
+        "late_sends_pass",  # see Session.late_send()
         "loop",
         "lost",  # the socket is closed or broken
         "pack",  # appends a record; an error in it would lose the records before, so all content is checked first
         "requests",  # id -> HttpRequest, until its application has ended
         "scheduled",  # a flush will come without schedule()
+        "spec_version",  # of ASGI's http and websocket protocols, as the scopes tell it
         "websockets",  # id -> WebSocket, likewise
         "worker",
     )
@@ -51,6 +54,8 @@ class Link:
         self.worker = worker
         self.loop = worker.loop
         self.application = None
+        self.late_sends_pass = False
+        self.spec_version = "2.5"
         self.requests = {}
         self.websockets = {}
         self.scheduled = False
@@ -98,6 +103,9 @@ class Link:
     def start(self, application):
         """Says READY and begins to serve."""
         self.application = application
+        # A Django project was written for Daphne's way with a client that is gone; only without it is ASGI 2.4 claimed.
+        self.late_sends_pass = "django" in sys.modules
+        self.spec_version = "2.3" if self.late_sends_pass else "2.5"
         self.put((ToEdge.READY, VERSION, os.getpid()))
         self.loop.add_reader(self._fd, self._readable)
 
@@ -108,14 +116,12 @@ class Link:
     def busy(self):
         return bool(self.requests or self.websockets)
 
-    def linger(self, session):
-        self.worker.linger(session)
-
     def forget(self, session):
         """The application of a session has ended."""
         if self.requests.pop(session.id, None) is None:
             self.websockets.pop(session.id, None)
-        self.worker.forgot(session)
+        if self.worker.is_watching:
+            self.worker.forgot(session)
 
     # Out
 

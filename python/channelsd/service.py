@@ -25,8 +25,9 @@ class Worker:
         self.state = None
         self.exit_code = 0
         self._lifespan = None
-        # Session -> time when it is to be killed. The timeout is the same for all, so they are in order of time.
+        # Session -> time when it is to be killed. Filled by the check, so that one that ends at once costs nothing.
         self._lingering = {}
+        self.is_watching = False  # whether forgot() has anything to do
         self._interval = max(0.05, min(CHECK_INTERVAL, close_timeout / 4))
         self._ending = None
         self._stopped = False
@@ -56,10 +57,6 @@ class Worker:
 
     # What links and sessions report
 
-    def linger(self, session):
-        """The application may live for the close timeout from now on."""
-        self._lingering[session] = self.loop.time() + self.close_timeout
-
     def forgot(self, session):
         self._lingering.pop(session, None)
         if self._idle is not None and not self._busy():
@@ -88,12 +85,16 @@ class Worker:
         """Kills applications that outlived their client by the close timeout. One timer for all; nothing ends it."""
         try:
             now = self.loop.time()
+            for link in self.links:
+                for session in link.sessions():
+                    if session.ended and session not in self._lingering:
+                        self._lingering[session] = now + self.close_timeout
+            self.is_watching = self._idle is not None or bool(self._lingering)
             for session, deadline in list(self._lingering.items()):
                 if deadline > now:
-                    break
-                del self._lingering[session]
+                    continue
                 # One that swallows the cancellation is asked again.
-                self.linger(session)
+                self._lingering[session] = now + self.close_timeout
                 try:
                     logger.warning(
                         "Application instance %r for connection %s took too long to shut down and was killed.",
@@ -138,6 +139,7 @@ class Worker:
         """Waits until no application runs; returns whether that came within `timeout` seconds."""
         if self._busy() and timeout > 0:
             self._idle = self.loop.create_future()
+            self.is_watching = True
             await asyncio.wait([self._idle], timeout=timeout)
             self._idle = None
         return not self._busy()

@@ -165,10 +165,9 @@ class Session:
             self.task.cancel()
 
     def end(self, how):
-        """The application's side is over (`how`: COMPLETE or GONE); from now on the close timeout runs."""
+        """The application's side is over (`how`: COMPLETE or GONE); Worker's next check starts the close timeout."""
         if not self.ended:
             self.ended = how
-            self.link.linger(self)
 
     # From the edge
 
@@ -239,7 +238,7 @@ class Session:
         """Sends an Outgoing behind what waits already, and returns when the last of it is in a record.
 
         If the caller is cancelled, a message of which nothing was sent is taken back; one that has begun goes on by
-        itself, so that what follows is not taken for its rest. Raises ClientDisconnected.
+        itself, so that what follows is not taken for its rest. If the client leaves meanwhile: late_send().
         """
         pending = self.pending
         if pending is None:
@@ -258,7 +257,17 @@ class Session:
                 self._pump()
             raise
         if not item.done:
+            await self.late_send()
+
+    async def late_send(self):
+        """What send() does when there is nobody to send to any more.
+
+        ASGI 2.4 asks for an OSError. Django projects were written for Daphne, where nothing happens, and depend on it: a
+        Channels consumer that an exception ends is never told websocket.disconnect, and does not leave its groups.
+        """
+        if not self.link.late_sends_pass:
             raise ClientDisconnected("the client has disconnected")
+        await asyncio.sleep(0)  # a loop that only sends must not stop everybody else
 
     def _emit(self, item, piece, last):
         """Makes the record of one piece of an item."""

@@ -62,7 +62,7 @@ class WebSocket(Session):
         self.told = False  # it was received
         scope = {
             "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "asgi": {"version": "3.0", "spec_version": link.spec_version},
             "http_version": http_version,
             "scheme": scheme,
             "path": path,
@@ -87,16 +87,21 @@ class WebSocket(Session):
             return
         parts = self.parts
         if not last:
+            # One buffer, not a list: a client that sends fragments of a byte would make each an object of 40.
             if parts is None:
-                parts = self.parts = []
-            parts.append(piece)
+                parts = self.parts = bytearray()
+            parts += piece
             # The application cannot take it yet; the edge holds the ceiling of a message.
             if not self.ended:
                 self.link.put((ToEdge.CREDIT, self.id, len(piece), 0))
             return
         self.parts = None
-        whole = b"".join(parts) + piece if parts else piece
-        self.queue.append((whole.decode("utf-8") if is_text else whole, len(piece)))
+        if parts:
+            parts += piece
+            whole = parts.decode("utf-8") if is_text else bytes(parts)
+        else:
+            whole = piece.decode("utf-8") if is_text else piece
+        self.queue.append((whole, len(piece)))
         self.wake()
 
     def disconnected(self, code, reason):
@@ -152,18 +157,20 @@ class WebSocket(Session):
     async def send(self, message):
         """Takes websocket.accept, .send, .close and the two of a denial response.
 
-        Raises ValueError or TypeError for what ASGI does not allow, and ClientDisconnected once the client is gone or
-        the application has closed. An error leaves the link and the WebSocket as they were.
+        Raises ValueError or TypeError for what ASGI does not allow; once the client is gone or the application has
+        closed see late_send(). An error leaves the link and the WebSocket as they were.
         """
         try:
             kind = message["type"]
         except KeyError:
             raise ValueError("Message has no type defined") from None
         if kind != "websocket.send":
+            if self.state >= DENIED:
+                return await self.late_send()
             return await self._send_other(kind, message)
         if self.state != ACCEPTED:
             if self.state >= DENIED:
-                raise ClientDisconnected("the client has disconnected")
+                return await self.late_send()
             raise ValueError("Socket has not been accepted, so cannot send over it")
         content = message.get("text")
         if content.__class__ is str and message.get("bytes") is None and content.isascii():
@@ -204,8 +211,6 @@ class WebSocket(Session):
             raise ValueError(f"Cannot handle message type {kind}!")
 
     def _must_be(self, state, kind):
-        if self.state >= DENIED:
-            raise ClientDisconnected("the client has disconnected")
         if self.state == DENYING != state:
             raise ValueError(f"WebSocket is being denied by a response but got {kind}")
         if self.state != state:

@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "core/log.h"
-#include "core/text.h"
 #include "server/http/http_scope.h"
 #include "server/websocket/ws_session.h"
 
@@ -183,8 +182,9 @@ static void on_accept(struct client *client, struct slice subprotocol, const str
         return;
     struct http_reply check = {.status = 200, .headers = headers, .header_count = count};
     const char *wrong = http_reply_plan(&check, &culprit);
-    if (wrong == NULL && subprotocol.len > 0 && !text_is_token(subprotocol))
-        wrong = "a subprotocol that is not a token";
+    const struct slice offered = http_scope_offered(x, subprotocol);
+    if (wrong == NULL && subprotocol.len > 0 && offered.len == 0)
+        wrong = "a subprotocol that the client did not offer";
     if (wrong != NULL) {
         log_bad_reply(x, wrong, culprit);
         http_response_page(x, 500, "The application's answer to the handshake cannot be sent.");
@@ -194,9 +194,9 @@ static void on_accept(struct client *client, struct slice subprotocol, const str
     writer_append(w, slice_str("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                                "Connection: Upgrade\r\nSec-WebSocket-Accept: "));
     writer_append(w, slice_str(x->handshake.accept));
-    if (subprotocol.len > 0) {
+    if (offered.len > 0) {
         writer_append(w, slice_str("\r\nSec-WebSocket-Protocol: "));
-        writer_append(w, subprotocol);
+        writer_append(w, offered);
     }
     writer_append(w, slice_str("\r\n"));
     http_reply_write_fields(w, edge_stamp(x->conn->edge), headers, count);

@@ -45,6 +45,21 @@ static struct slice decode_subprotocol(uint8_t *room, struct slice name)
     return utf8_is_valid(room, len) ? slice_make(room, len) : name;
 }
 
+struct slice http_scope_offered(const struct http_exchange *x, struct slice chosen)
+{
+    struct ws_handshake_offers offers;
+    struct slice name;
+    struct slice found = {0};
+    ws_handshake_offers_init(&offers, x->head->headers, x->head->header_count);
+    while (found.len == 0 && ws_handshake_offers_next(&name, &offers)) {
+        uint8_t *room = mem_alloc(name.len + 1);
+        if (slice_eq(decode_subprotocol(room, name), chosen))
+            found = name;
+        mem_free(room);
+    }
+    return found;
+}
+
 static enum err set_subprotocols(struct http_scope_room *room, uint8_t *at, const struct http_exchange *x)
 {
     struct ws_handshake_offers offers;

@@ -30,6 +30,10 @@ struct http_scope_room {
 enum err http_scope_make(struct scope *scope, struct http_scope_room *room, struct http_exchange *x) MUST_CHECK;
 void http_scope_deinit(struct http_scope_room *room);
 
+/* The name as it is on the wire that the client offered and the application chose, which was told it
+ * decoded; empty when there is none such. Borrowed from the head. */
+struct slice http_scope_offered(const struct http_exchange *x, struct slice chosen);
+
 /* The client's address alone, for the access log. @host_room has INET6_ADDRSTRLEN bytes. */
 void http_scope_client(struct scope *scope, char *host_room, const struct http_exchange *x);
 

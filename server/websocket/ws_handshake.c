@@ -99,6 +99,16 @@ static enum ws_handshake_verdict check_key(struct ws_handshake *out,
     return WS_HANDSHAKE_OK;
 }
 
+/* Daphne's rule, wider than the RFC's (a token): clients put base64, with '/' and '=', into names. */
+static bool is_offer(struct slice name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.ptr[i] < ' ' || name.ptr[i] > '~')
+            return false;
+    }
+    return true;
+}
+
 static enum ws_handshake_verdict check_offers(struct ws_handshake *out,
                                               const struct ws_handshake_request *request)
 {
@@ -106,8 +116,8 @@ static enum ws_handshake_verdict check_offers(struct ws_handshake *out,
     struct slice name = {0};
     ws_handshake_offers_init(&offers, request->headers, request->header_count);
     while (ws_handshake_offers_next(&name, &offers)) {
-        if (!text_is_token(name))
-            return refuse_value(out, "name in Sec-WebSocket-Protocol is not a token", name);
+        if (!is_offer(name))
+            return refuse_value(out, "name in Sec-WebSocket-Protocol is not ASCII text", name);
     }
     return WS_HANDSHAKE_OK;
 }

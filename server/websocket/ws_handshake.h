@@ -59,8 +59,8 @@ struct ws_handshake_offers {
 void ws_handshake_offers_init(struct ws_handshake_offers *offers, const struct header *headers,
                               size_t count);
 
-/* The next name as it is on the wire (percent escapes and all); a token if ws_handshake_check()
- * was content. False when there are no more. */
+/* The next name as it is on the wire (percent escapes and all); printable ASCII if
+ * ws_handshake_check() was content. False when there are no more. */
 bool ws_handshake_offers_next(struct slice *name, struct ws_handshake_offers *offers) MUST_CHECK;
 
 #endif

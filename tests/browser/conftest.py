@@ -185,7 +185,8 @@ class Window:
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")
-            if entry["level"] == "SEVERE" and entry["source"] in ("javascript", "security")
+            if entry["level"] == "SEVERE"
+            and entry["source"] in ("javascript", "security")
             and "WebSocket connection" not in entry["message"]
         ]
 

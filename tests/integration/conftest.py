@@ -17,3 +17,10 @@ def serve():
     """serve("module:application", *arguments, **keywords of Channelsd) -> Channelsd."""
     with contextlib.ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(Channelsd(*args, **kwargs))
+
+
+@pytest.fixture(scope="module")
+def scripted():
+    """A server of apps/scripted.py that the tests of a file share."""
+    with Channelsd("scripted:application") as server:
+        yield server

@@ -77,6 +77,7 @@ class Channelsd:
     def __init__(self, app, *arguments, cwd=APPS, env=None, tcp=True, start=True, expect_exit=0, workers_python=None):
         self.expect_exit = expect_exit
         self.port = None
+        self.sockets = []  # of clients; closed at the end of the test
         self.command = [str(binary())]
         if tcp:
             self.command += ["-b", "127.0.0.1", "-p", "0"]
@@ -127,7 +128,12 @@ class Channelsd:
 
     def connect(self, timeout=10):
         """A plain TCP socket to the server."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout)
+        return self.keep(socket.create_connection(("127.0.0.1", self.port), timeout))
+
+    def keep(self, sock):
+        """Has the socket closed at the end of the test; returns it."""
+        self.sockets.append(sock)
+        return sock
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -178,6 +184,8 @@ class Channelsd:
         return self
 
     def __exit__(self, kind, error, trace):
+        for sock in self.sockets:
+            sock.close()
         if kind is None:
             self.stop()
         else:

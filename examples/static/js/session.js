@@ -12,6 +12,6 @@ panel.show(session);
 const socket = connect(`/ws/sessions/${session.id}/`, {
   onMessage: (message) =>
     message.type === "error" ? toast("Refused", message.message, "error") : panel.receive(message),
-  onOpen: () => panel.askTime(),
+  onOpen: () => panel.resume(),
   poll: async () => panel.receive(await request(`/api/sessions/${session.id}/`)),
 });

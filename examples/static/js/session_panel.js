@@ -12,11 +12,12 @@ export class SessionPanel {
   #send;
   #session = null;
   #endsAt = 0;
+  #spoke = false;
 
   /** @send takes an object for the socket and says whether it went out. */
   constructor(send) {
     this.#send = send;
-    byId("session-start").addEventListener("click", () => this.#say("start_session"));
+    byId("session-start").addEventListener("click", () => this.#start());
     byId("session-time").addEventListener("click", () => this.askTime());
     byId("session-end").addEventListener("click", () => this.#end());
     byId("session-heartbeat").addEventListener("change", () => this.#beat());
@@ -78,6 +79,23 @@ export class SessionPanel {
     return this.#say("get_time");
   }
 
+  /** Makes this page play the workstation of the session: it sends heartbeats from now on. */
+  playWorkstation() {
+    byId("session-heartbeat").checked = true;
+    this.#beat();
+  }
+
+  /** Catches up after a reconnection. */
+  resume() {
+    this.askTime();
+    this.#beat();
+  }
+
+  #start() {
+    this.#say("start_session");
+    this.playWorkstation();
+  }
+
   #say(type) {
     return this.#session !== null && this.#send({ type, session_id: this.#session.id });
   }
@@ -91,8 +109,10 @@ export class SessionPanel {
   }
 
   #beat() {
-    if (this.#session && byId("session-heartbeat").checked && this.#session.statut === "active") {
-      this.#send({ type: "heartbeat" });
+    // A page that only looks on leaves the workstation alone; one that spoke for it does so until it is told not to.
+    const wanted = byId("session-heartbeat").checked && (this.#session?.statut === "active" || this.#spoke);
+    if (wanted && this.#send({ type: "heartbeat" })) {
+      this.#spoke = true;
     }
   }
 

@@ -42,6 +42,7 @@ function receive(message) {
     case "code_valid":
       byId("code-error").textContent = "";
       panel.show(message.session);
+      panel.playWorkstation();
       break;
     case "error":
       byId("code-error").textContent = message.message;
