@@ -37,11 +37,14 @@ for preset in dev release; do
     cmake --preset $preset
     cmake --build --preset $preset -j "$jobs"
 done
-for versions in oldest newest; do
-    scripts/venv.sh build/venv/$versions tests/requirements/$versions.txt tests/requirements/tools.txt examples/requirements-test.txt
-    # The package as it stands in the tree; that it can be installed is what the suite "package" tells.
-    echo "$PWD/python" >"$(build/venv/$versions/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/channelsd-tree.pth"
-done
+# The package as it stands in the tree is on their path; that it can be installed is what the suite "package" tells.
+environment() { # <version set> <more requirement files>
+    venv=build/venv/$1
+    scripts/venv.sh "$venv" "tests/requirements/$1.txt" tests/requirements/tools.txt examples/requirements-test.txt $2
+    echo "$PWD/python" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/channelsd-tree.pth"
+}
+environment oldest ''
+environment newest tests/requirements/browser.txt
 
 suite unit ctest --preset dev -j "$jobs" --output-on-failure --output-junit "$PWD/$results/unit.xml"
 suite lint scripts/lint.sh
@@ -51,7 +54,7 @@ for versions in newest oldest; do
     python_suite $versions dev integration -n 2 tests/integration
     python_suite $versions release examples --timeout 60 examples
 done
-python_suite newest release browser tests/browser
+python_suite newest release browser --timeout 120 tests/browser
 
 printf '\n'
 exec build/venv/newest/bin/python scripts/summary.py $results

@@ -22,6 +22,7 @@ enum {
     EXIT_FAILED = 1,
     HOST_MAX = 64,
     WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, beyond the application close timeout */
+    CUT_MS = 1000,              /* for their end when somebody is in a hurry */
 };
 
 enum app_state {
@@ -102,21 +103,27 @@ static void on_supervisor_finished(void *ctx)
     loop_close_handles(&a->loop);
 }
 
-static void finish_workers(struct app *a)
+static void finish_workers(struct app *a, uint64_t timeout_ms)
 {
     if (!app_move(a, APP_FINISHING))
         return;
     wheel_clear(&a->loop.wheel, &a->drain_deadline);
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_finish_workers(&a->edges[i].edge);
-    supervisor_finish(&a->supervisor, (uint64_t)a->options->application_close_timeout_ms + WORKER_GRACE_MS);
+    supervisor_finish(&a->supervisor, timeout_ms);
+}
+
+/* Time for applications to end, and for the lifespan's. */
+static uint64_t finish_ms(const struct app *a)
+{
+    return (uint64_t)a->options->application_close_timeout_ms + WORKER_GRACE_MS;
 }
 
 static void on_drain_deadline(struct wheel_entry *entry)
 {
     struct app *a = CONTAINER_OF(entry, struct app, drain_deadline);
     log_event(LOG_WARN, "app.drain", "reason=\"connections left after the graceful timeout were cut\"");
-    finish_workers(a);
+    finish_workers(a, finish_ms(a));
 }
 
 static void drain(struct app *a)
@@ -136,14 +143,14 @@ static void on_signal(uv_signal_t *handle, int signum)
     log_event(LOG_INFO, "app.signal", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     switch (a->state) {
     case APP_STARTING: /* nobody is connected; the workers may be busy importing */
-        finish_workers(a);
+        finish_workers(a, 0);
         supervisor_kill_all(&a->supervisor);
         return;
     case APP_SERVING:
         drain(a);
         return;
     case APP_DRAINING:
-        finish_workers(a);
+        finish_workers(a, CUT_MS);
         return;
     case APP_FINISHING:
         supervisor_kill_all(&a->supervisor);
@@ -199,7 +206,7 @@ static void on_failed(void *ctx, int code)
 {
     struct app *a = ctx;
     a->exit_code = code;
-    finish_workers(a);
+    finish_workers(a, 0);
     supervisor_kill_all(&a->supervisor);
 }
 
@@ -229,7 +236,7 @@ static void handle_drained(struct app *a, unsigned edge)
     for (unsigned i = 0; i < a->edge_count; i++)
         if (!a->edges[i].is_drained)
             return;
-    finish_workers(a);
+    finish_workers(a, finish_ms(a));
 }
 
 static void handle_listening(struct app *a)

@@ -115,7 +115,8 @@ static void on_link_lost(struct worker_link *link, const char *why)
 
 static const struct worker_link_ops link_ops = {on_link_ready, on_link_lost};
 
-/* One pass a second over all links: whoever answered is asked again, whoever did not for too long is hung. */
+/* One pass a second over all links: whoever answered is asked again, whoever did not for too long is hung. Passes
+ * are counted and not time: when nobody ran for a while (a suspended machine), that was not the worker's doing. */
 static void on_beat(struct wheel_entry *entry)
 {
     struct hosted *h = CONTAINER_OF(entry, struct hosted, beat);
@@ -125,8 +126,8 @@ static void on_beat(struct wheel_entry *entry)
         if (link->state != WORKER_LINK_READY && link->state != WORKER_LINK_DRAINING)
             continue;
         if (link->beat_answered == link->beat_sent) {
-            worker_link_beat(link, now_ms);
-        } else if (!link->is_hung && now_ms - link->beat_at_ms >= (uint64_t)h->hang_ms) {
+            worker_link_beat(link);
+        } else if (++link->beats_missed * BEAT_MS >= (uint64_t)h->hang_ms && !link->is_hung) {
             link->is_hung = true;
             h->ops->worker_hung(h, link->worker);
         }

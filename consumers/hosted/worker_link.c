@@ -175,10 +175,10 @@ void worker_link_disconnect(struct worker_link *link, const struct client *c, bo
     writer_append(&link->writer, reason);
 }
 
-void worker_link_beat(struct worker_link *link, uint64_t now_ms)
+void worker_link_beat(struct worker_link *link)
 {
     link->beat_sent++;
-    link->beat_at_ms = now_ms;
+    link->beats_missed = 0;
     uint8_t *start = begin(link);
     commit(link, start, link_write_beat(start, link->beat_sent));
 }

@@ -50,7 +50,7 @@ struct worker_link {
     uint32_t clients; /* engaged now */
     uint64_t beat_sent;
     uint64_t beat_answered;
-    uint64_t beat_at_ms; /* when the unanswered beat was sent */
+    uint64_t beats_missed; /* in a row: passes that found the last beat unanswered */
     bool is_hung;        /* already reported */
     /* private */
     uv_pipe_t pipe;
@@ -88,7 +88,7 @@ void worker_link_credit(struct worker_link *link, const struct client *c, size_t
 void worker_link_disconnect(struct worker_link *link, const struct client *c, bool has_code, uint16_t code,
                             struct slice reason);
 
-void worker_link_beat(struct worker_link *link, uint64_t now_ms);
+void worker_link_beat(struct worker_link *link);
 
 /* Tells the worker that no new clients follow; the state becomes DRAINING. */
 void worker_link_shutdown(struct worker_link *link);

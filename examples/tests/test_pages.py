@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pages, static files, the demo command, and settings."""
 
-import asyncio
+import inspect
 import logging
 import re
 from pathlib import Path
@@ -170,4 +170,4 @@ def test_unreachable_layer_does_not_undo_what_was_stored(db_clean, settings, cap
 def test_asgi_application_setting(settings):
     assert settings.ASGI_APPLICATION == "config.asgi.application"
     assert "daphne" not in settings.INSTALLED_APPS
-    assert asyncio.iscoroutinefunction(application.__call__)
+    assert inspect.iscoroutinefunction(application.__call__)

@@ -58,6 +58,7 @@ def parse_arguments(argv):
     parser.add_argument("--log-level", default="INFO", metavar="LEVEL", help="name or number")
     parser.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto")
     parser.add_argument("--index", type=int, default=0, help="number of this worker")
+    parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
     parser.add_argument("--parent", type=int, default=None, metavar="PID")
     arguments = parser.parse_args(argv)
     try:
@@ -124,6 +125,7 @@ def start(arguments):
             EXIT_APPLICATION, f"the Python package msgpack is missing for {sys.executable}: pip install msgpack"
         )
     loop = make_loop(arguments.loop)
+    loop.set_debug(arguments.debug or loop.get_debug())
     set_executor(loop)
     try:
         worker = Worker(loop, arguments.links, arguments.application_close_timeout)

@@ -182,6 +182,24 @@ static bool is_last_piece(const struct http_exchange *x, struct slice piece)
     return x->head->has_length && x->body_bytes + piece.len == x->head->content_length;
 }
 
+static void handle_end(struct http_exchange *x)
+{
+    if (!x->head->has_length)
+        pass_body(x, slice_make(NULL, 0), false); /* chunked: only now is the last piece known */
+    end_of_body(x);
+}
+
+/* No byte follows a body of known length, and none may come before the answer: its end is asked for. */
+static void read_end(struct http_exchange *x)
+{
+    struct http_event event;
+    const uint8_t *none = (const uint8_t *)"";
+    size_t len = 0;
+    http_reader_next(&x->reader, &event, &none, &len);
+    assert(event.kind == HTTP_EVENT_END);
+    handle_end(x);
+}
+
 static void handle_body(struct http_exchange *x, struct slice piece)
 {
     x->input_ms = now_ms(x);
@@ -189,14 +207,10 @@ static void handle_body(struct http_exchange *x, struct slice piece)
         give_up(x, 413, "The body of the request is larger than this server takes.");
         return;
     }
-    pass_body(x, piece, !is_last_piece(x, piece));
-}
-
-static void handle_end(struct http_exchange *x)
-{
-    if (!x->head->has_length)
-        pass_body(x, slice_make(NULL, 0), false); /* chunked: only now is the last piece known */
-    end_of_body(x);
+    const bool is_last = is_last_piece(x, piece);
+    pass_body(x, piece, !is_last);
+    if (is_last)
+        read_end(x);
 }
 
 static void refuse_open(struct http_exchange *x, enum err err)

@@ -11,7 +11,7 @@
 #include "core/mem.h"
 
 enum {
-    EARLY_MS = 10 * 1000,      /* a worker that ends before that died young */
+    EARLY_MS = 10 * 1000,      /* a worker that ends before that, or was never ready, died young */
     PAUSE_FIRST_MS = 250,      /* before the second attempt; doubled for each further one */
     PAUSE_MAX_MS = 30 * 1000,
     EXIT_FAILED = 1,
@@ -128,6 +128,8 @@ static void tell_finished(struct supervisor *s)
     if (!s->is_finishing || !dlist_is_empty(&s->processes))
         return;
     wheel_clear(&s->loop->wheel, &s->finish_deadline);
+    for (struct dlist *n = s->ended.next; n != &s->ended; n = n->next)
+        worker_process_close_output(process_of(n));
     s->ops->finished(s->ctx);
 }
 
@@ -145,6 +147,7 @@ static void on_exited(struct worker_process *p, int code, int signum)
     struct supervisor_seat *seat = p->ctx;
     struct supervisor *s = seat->supervisor;
     seat->process = NULL;
+    dlist_append(&s->ended, &p->link);
     s->ops->detach(s->ctx, p->number);
     if (s->is_finishing) {
         if (code != 0 || signum != 0)
@@ -157,7 +160,7 @@ static void on_exited(struct worker_process *p, int code, int signum)
         s->ops->failed(s->ctx, EXIT_FAILED);
         return;
     }
-    const bool young = loop_now_ms(s->loop) - p->started_ms < EARLY_MS;
+    const bool young = !p->is_ready || loop_now_ms(s->loop) - p->started_ms < EARLY_MS;
     seat->early_deaths = young ? seat->early_deaths + 1 : 0;
     start_later(seat);
 }
@@ -222,6 +225,7 @@ enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct o
 {
     *s = (struct supervisor){.loop = loop, .options = options, .edge_count = edge_count, .next_number = 1};
     dlist_init(&s->processes);
+    dlist_init(&s->ended);
     wheel_entry_init(&s->finish_deadline, on_finish_deadline);
     return python_find(&s->python, options->python, why);
 }

@@ -59,6 +59,7 @@ struct supervisor {
     unsigned next_number;
     struct supervisor_seat *seats;
     struct dlist processes; /* every process that has not ended */
+    struct dlist ended;     /* those that have, while their output is open */
     struct wheel_entry finish_deadline;
     bool was_ready;
     bool is_finishing;

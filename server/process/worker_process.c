@@ -34,27 +34,29 @@ static const char bootstrap[] =
 
 /* ---- output ---- */
 
-static void on_handle_closed(uv_handle_t *handle)
+static void release(struct worker_process *p)
 {
-    struct worker_process *p = handle->data;
-    if (--p->open_handles == 0)
-        mem_free(p);
+    if (--p->open_handles > 0)
+        return;
+    dlist_remove(&p->link);
+    mem_free(p);
 }
 
-static void on_output(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+static void on_process_closed(uv_handle_t *handle)
 {
-    struct worker_process *p = stream->data;
-    if (nread > 0)
-        log_pass_through(stream == (uv_stream_t *)&p->output[0] ? 1 : 2, slice_make(buf->base, (size_t)nread));
-    else if (nread < 0)
-        uv_close((uv_handle_t *)stream, on_handle_closed);
+    release(handle->data);
 }
 
-static void start_output(struct worker_process *p)
+static void on_output_closed(struct worker_output *out)
+{
+    release(out->ctx);
+}
+
+void worker_process_close_output(struct worker_process *p)
 {
     for (int i = 0; i < 2; i++)
-        if (p->has_output[i] && uv_read_start((uv_stream_t *)&p->output[i], loop_lend_read_buf, on_output) != 0)
-            uv_close((uv_handle_t *)&p->output[i], on_handle_closed);
+        if (p->has_output[i])
+            worker_output_close(&p->output[i]);
 }
 
 /* ---- start ---- */
@@ -110,11 +112,11 @@ static void plan_output(struct worker_process *p, uv_stdio_container_t *stdio)
             stdio[i + 1] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i + 1};
             continue;
         }
-        uv_pipe_init(&p->loop->uv, &p->output[i], 0);
-        p->output[i].data = p;
+        worker_output_init(&p->output[i], p->loop, i + 1, on_output_closed);
+        p->output[i].ctx = p;
         p->has_output[i] = true;
         p->open_handles++;
-        stdio[i + 1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output[i]};
+        stdio[i + 1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output[i].pipe};
     }
 }
 
@@ -122,7 +124,10 @@ static void on_exit_status(uv_process_t *process, int64_t code, int signum)
 {
     struct worker_process *p = process->data;
     dlist_remove(&p->link);
-    uv_close((uv_handle_t *)process, on_handle_closed);
+    for (int i = 0; i < 2; i++)
+        if (p->has_output[i])
+            worker_output_catch_up(&p->output[i]);
+    uv_close((uv_handle_t *)process, on_process_closed);
     p->ops->exited(p, (int)code, signum);
 }
 
@@ -154,13 +159,13 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop, co
     const int rc = uv_spawn(&loop->uv, &p->process, &options);
     p->process.data = p;
     if (rc < 0) {
-        for (int i = 0; i < 2; i++)
-            if (p->has_output[i])
-                uv_close((uv_handle_t *)&p->output[i], on_handle_closed);
-        uv_close((uv_handle_t *)&p->process, on_handle_closed);
+        worker_process_close_output(p);
+        uv_close((uv_handle_t *)&p->process, on_process_closed);
         return err_fail(why, err_from_uv(rc), "%s: %s", spec->python->interpreter, uv_strerror(rc));
     }
-    start_output(p);
+    for (int i = 0; i < 2; i++)
+        if (p->has_output[i])
+            worker_output_start(&p->output[i]);
     *out = p;
     return ERR_OK;
 }

@@ -22,18 +22,20 @@
 #include "core/loop.h"
 #include "server/options.h"
 #include "server/process/python.h"
+#include "server/process/worker_output.h"
 
 enum { WORKER_EXIT_APPLICATION = 3 }; /* the application cannot be imported or started */
 
 struct worker_process;
 
 struct worker_process_ops {
-    /* The process ended by exit(@code), or by the signal @signum when that is not 0. */
+    /* The process ended by exit(@code), or by the signal @signum when that is not 0; what it printed has been
+     * passed on. */
     void (*exited)(struct worker_process *p, int code, int signum);
 };
 
 struct worker_process {
-    struct dlist link; /* in the supervisor's list */
+    struct dlist link; /* in a list of the supervisor's, to the last */
     void *ctx;         /* the supervisor */
     unsigned number;   /* never used again */
     unsigned seat;     /* which of the --workers it is */
@@ -43,7 +45,7 @@ struct worker_process {
     uint64_t started_ms;
     /* private */
     uv_process_t process;
-    uv_pipe_t output[2]; /* stdout, stderr, when relayed */
+    struct worker_output output[2]; /* stdout, stderr, when relayed */
     bool has_output[2];
     unsigned open_handles;
     const struct worker_process_ops *ops;
@@ -63,6 +65,9 @@ struct worker_process_spec {
  * Errors: ERR_IO and others; @why names the interpreter and the reason. */
 enum err worker_process_spawn(struct worker_process **out, struct loop *loop, const struct worker_process_spec *spec,
                               const struct worker_process_ops *ops, struct err_text *why) MUST_CHECK;
+
+/* The process has ended; whoever holds its output open is not waited for any longer. */
+void worker_process_close_output(struct worker_process *p);
 
 /* Sends a signal; nothing happens when the process has ended. */
 void worker_process_kill(struct worker_process *p, int signum);

@@ -99,17 +99,26 @@ static enum err bind_all(int *fds, unsigned count, const struct addrinfo *addr, 
 enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host, size_t host_size,
                            uint16_t *bound_port, struct err_text *why)
 {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *list = NULL;
+    /* IPv4 first: "localhost" is both, and what people try then is 127.0.0.1. */
+    static const int families[] = {AF_INET, AF_INET6};
     char service[8];
+    enum err err = ERR_INVALID;
+    int rc = EAI_NONAME;
     snprintf(service, sizeof(service), "%d", port);
-    const int rc = getaddrinfo(host, service, &hints, &list);
+    for (size_t i = 0; i < 2 && err == ERR_INVALID; i++) {
+        const struct addrinfo hints = {
+            .ai_family = families[i], .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+        struct addrinfo *list = NULL;
+        rc = getaddrinfo(host, service, &hints, &list);
+        if (rc != 0)
+            continue;
+        err = ERR_IO;
+        for (const struct addrinfo *a = list; a != NULL && err != ERR_OK; a = a->ai_next)
+            err = bind_all(fds, count, a, host, port, why);
+        freeaddrinfo(list);
+    }
     if (rc != 0)
         return err_fail(why, ERR_INVALID, "Couldn't listen on %s:%d: %s", host, port, gai_strerror(rc));
-    enum err err = ERR_IO;
-    for (const struct addrinfo *a = list; a != NULL && err != ERR_OK; a = a->ai_next)
-        err = bind_all(fds, count, a, host, port, why);
-    freeaddrinfo(list);
     if (err == ERR_OK)
         err = tell_bound(fds[0], bound_host, host_size, bound_port);
     return err;

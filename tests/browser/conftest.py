@@ -134,6 +134,7 @@ class ExampleServer:
 def server(tmp_path):
     """Return the running example project with its demo data."""
     example = ExampleServer(tmp_path)
+    server_command(example.port)  # Fails at once when there is no server to test.
     example.manage("migrate", "--verbosity", "0")
     example.manage("demo")
     example.start()

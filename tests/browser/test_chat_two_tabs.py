@@ -4,7 +4,20 @@
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = pytest.mark.timeout(180)
+
 MESSAGES = "#messages .bubble p"
+
+# Connections go where nobody listens until the page is told otherwise; waiting is as short as chance allows.
+NO_SOCKETS = """
+Math.random = () => 0;
+const RealWebSocket = window.WebSocket;
+window.WebSocket = class extends RealWebSocket {
+  constructor(url) {
+    super(window.socketsWork ? url : "ws://127.0.0.1:9/");
+  }
+};
+"""
 
 
 def until_connected(window):
@@ -82,3 +95,22 @@ def test_pages_reconnect_after_the_server_is_killed(two, server):
     bob.until(lambda: bob.texts("#typing") == ["alice is typing…"], "bob sees alice type again")
     for window in two:
         assert window.errors() == []
+
+
+def test_page_without_sockets_polls_and_reconnects_on_request(open_window):
+    alice, bob = open_window("alice"), open_window("bob")
+    open_chat(alice)
+    bob.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_SOCKETS})
+    bob.driver.get(alice.driver.current_url)
+    bob.until_connection("failed")
+    say(alice, "can you read this?")
+    until_said(bob, "can you read this?")
+    say(bob, "yes, but slowly")
+    for window in (alice, bob):
+        until_said(window, "yes, but slowly")
+    bob.driver.execute_script("window.socketsWork = true")
+    bob.find("#connection-retry").click()
+    until_connected(bob)
+    say(bob, "much better")
+    for window in (alice, bob):
+        until_said(window, "much better")

@@ -195,10 +195,10 @@ def test_requests_wait_while_no_worker_is_ready(faulty):
         ("close-link", r"worker\.exit worker=0 pid=\d+ "),
         ("garbage/c1", r"worker\.exit worker=0 pid=\d+ "),  # no msgpack
         ("garbage/9100", r"worker\.exit worker=0 pid=\d+ "),  # READY without its items
-        ("garbage/93000101", r"served"),  # READY again: harmless
+        ("garbage/93000101", r"served"),  # READY again
         ("garbage/9200ff", r"worker\.exit worker=0 pid=\d+ "),
         ("garbage/94cd7fff0101c3", r"worker\.exit worker=0 pid=\d+ "),  # an unknown operation
-        ("garbage/9402cf7fffffffffffffffc400c3", r"worker\.exit worker=0 pid=\d+ "),  # an id that cannot be
+        ("garbage/9402cf7fffffffffffffffc400c3", r"served"),  # a body for an id that never was: dropped
         ("garbage/dd7fffffff", r"worker\.exit worker=0 pid=\d+ "),  # an array of 2^31 items
         ("garbage/9204c67fffffff", r"worker\.exit worker=0 pid=\d+ "),  # 2 GB of content
         ("garbage/" + "91" * 400, r"worker\.exit worker=0 pid=\d+ "),  # deep
@@ -271,7 +271,7 @@ def test_crash_loop_is_slowed_down_and_ends_with_the_repair(faulty):
     request = start_request(server, "/")
     (server.folder / "exit-import").unlink()
     assert read_response(request)[0] == 200
-    assert server.stderr.data.count(b"worker.exit") == 5 + 1 - 1
+    assert server.stderr.data.count(b"worker.exit") == 5
 
 
 def test_worker_that_dies_in_its_lifespan_startup_is_tried_again(faulty):
@@ -304,13 +304,14 @@ def test_first_start_that_fails_ends_the_server_with_the_reason(faulty, tmp_path
 def test_child_processes_of_an_application_do_not_hold_up_the_end(faulty):
     """A child inherits the worker's output: its end of the pipe stays open when the worker is gone."""
     server = faulty()
-    assert get(server, "/child/40")[0] == 200
+    seconds = f"30.{os.getpid()}"
+    assert get(server, f"/child/{seconds}")[0] == 200
     assert get(server, "/exit/4")[0] == 502
     assert_serves(server)
-    assert get(server, "/child/40")[0] == 200
+    assert get(server, f"/child/{seconds}")[0] == 200
     server.signal(signal.SIGTERM)
     assert server.process.wait(5) == 0
-    children = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if command(pid) == "sleep 40"]
+    children = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if command(pid) == f"sleep {seconds}"]
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     assert len(children) >= 2

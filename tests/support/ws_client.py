@@ -3,9 +3,11 @@
 
 import base64
 import hashlib
+import json
 import os
 import socket
 import struct
+import urllib.request
 
 from server import read_response
 
@@ -71,12 +73,16 @@ class RawWebSocket:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
-        self.sock.connect(target)
         self.data = b""
         self.status = None
         self.headers = {}
-        if open:
-            self.open(path, fields, extra, early)
+        try:
+            self.sock.connect(target)
+            if open:
+                self.open(path, fields, extra, early)
+        except BaseException:
+            self.sock.close()
+            raise
 
     def open(self, path="/", fields=None, extra=(), early=b""):
         self.sock.sendall(handshake(path, fields, extra=extra) + early)
@@ -176,3 +182,14 @@ def rss_bytes(pid):
     """Resident memory of a process."""
     with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def get(server, target, timeout=10):
+    """Body of a plain GET answered with 200."""
+    with urllib.request.urlopen(server.url + target, timeout=timeout) as response:
+        return response.read()
+
+
+def events(server, id, count, timeout=10):
+    """What apps/ws_probe.py recorded under `id`, as soon as it is `count` entries long."""
+    return json.loads(get(server, f"/wait?id={id}&count={count}", timeout))

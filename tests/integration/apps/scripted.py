@@ -3,6 +3,7 @@
 
     {...}             send() this event
     ("try", {...})    likewise, and remember what it raised as "ValueError: text", or None
+    ("times", 9, {})  send() this event 9 times
     "receive"         remember an event
     "drain"           remember every event of the body
     "report"          answer with the repr() of what was remembered
@@ -60,6 +61,9 @@ async def run(steps, receive, send):
             await answer(send, repr(seen).encode())
         elif step[0] == "try":
             seen.append(await attempt(send, step[1]))
+        elif step[0] == "times":
+            for _ in range(step[1]):
+                await send(step[2])
         elif step[0] == "note":
             note(step[1], seen)
         elif step[0] == "wait":
