@@ -14,6 +14,7 @@
 #include "core/loop.h"
 #include "core/mem.h"
 #include "server/process/supervisor.h"
+#include "server/transport/admission.h"
 #include "server/transport/edge.h"
 #include "server/transport/listener.h"
 
@@ -21,6 +22,9 @@ enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
     HOST_MAX = 64,
+    FILES_MAX = 10 * 1000 * 1000, /* no more connections than that, whatever the limit on files says */
+    INHERITED_MAX = 256,          /* descriptors that are looked for when the program starts */
+    FEW_CONNECTIONS = 256,        /* a server that can have no more than that is told */
     WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, beyond the application close timeout */
     CUT_MS = 1000,              /* for their end when somebody is in a hurry */
 };
@@ -51,6 +55,7 @@ struct app {
     struct loop loop;
     struct supervisor supervisor;
     struct edge_config config;
+    struct admission admission;
     struct app_edge *edges;
     unsigned edge_count;
     uv_signal_t signals[2];
@@ -324,15 +329,49 @@ static void edge_thread(void *arg)
     edge_run(&e->edge);
 }
 
-/* A process that serves connections needs all the descriptors that it may have. */
-static void raise_file_limit(void)
+/* A process that serves connections needs all the descriptors that it may have. Returns how many these are. */
+static unsigned raise_file_limit(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return FILES_MAX;
+    const struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+        limit = raised;
+    else
         log_event(LOG_WARN, "app.file_limit", "reason=\"%s\"", strerror(errno));
+    return limit.rlim_cur < FILES_MAX ? (unsigned)limit.rlim_cur : FILES_MAX;
+}
+
+static unsigned count_open_files(void)
+{
+    unsigned count = 0;
+    for (int fd = 0; fd < INHERITED_MAX; fd++)
+        count += fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    return count;
+}
+
+/* Descriptors that must stay free of clients, so that a worker can be started whatever happens. */
+static unsigned own_files(const struct app *a)
+{
+    const unsigned loop = 5;                           /* poll, wake-up, reserve of libuv, two listeners */
+    const unsigned worker = a->edge_count + 2;         /* links, output */
+    const unsigned start = a->edge_count + 2 + 2 + 2;  /* the worker's ends of them, and uv_spawn()'s pipe */
+    const unsigned main_loop = loop + 2;               /* signals */
+    return count_open_files() + main_loop + a->edge_count * loop + (a->options->workers + 1) * worker + start +
+           ADMISSION_SPARE;
+}
+
+static void open_admission(struct app *a)
+{
+    const unsigned files = raise_file_limit();
+    const unsigned own = own_files(a);
+    const unsigned room = files > own ? files - own : 1;
+    const unsigned wanted = a->options->max_connections;
+    if (wanted > room || (wanted == 0 && room < FEW_CONNECTIONS))
+        log_event(LOG_WARN, "app.file_limit", "files=%u connections=%u reason=\"raise it with ulimit -n or LimitNOFILE=\"",
+                  files, wanted != 0 && wanted < room ? wanted : room);
+    admission_init(&a->admission, wanted != 0 && wanted < room ? wanted : room);
 }
 
 static enum err bind_listeners(struct app *a, struct err_text *why)
@@ -368,7 +407,7 @@ static void make_config(struct app *a)
                  .max_headers = o->max_header_count},
         .websocket = {.max_message_bytes = o->websocket_max_message_bytes, .max_frame_bytes = o->websocket_max_frame_bytes},
         .proxy = {.addr = o->proxy_headers_host, .port = o->proxy_headers_port},
-        .max_connections = o->max_connections == 0 ? 0 : (o->max_connections + a->edge_count - 1) / a->edge_count,
+        .admission = &a->admission,
     };
 }
 
@@ -446,7 +485,7 @@ int app_run(const struct options *options)
     struct err_text why = {.code = ERR_OK};
     a.exit_code = EXIT_FAILED;
     a.edges = mem_alloc(a.edge_count * sizeof(*a.edges));
-    raise_file_limit();
+    open_admission(&a);
     make_config(&a);
     enum err err = bind_listeners(&a, &why);
     if (err != ERR_OK)

@@ -10,16 +10,16 @@ django_application = get_asgi_application()  # Loads the apps, so it comes befor
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 from config.routing import websocket_urlpatterns  # noqa: E402
+from realtime.origins import BrowserOriginValidator  # noqa: E402
 from realtime.server_loop import RememberLoop  # noqa: E402
 from realtime.tokens import TokenAuthMiddleware  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        "websocket": AllowedHostsOriginValidator(
+        "websocket": BrowserOriginValidator(
             RememberLoop(AuthMiddlewareStack(TokenAuthMiddleware(URLRouter(websocket_urlpatterns))))
         ),
     }

@@ -139,7 +139,11 @@ async def test_inactive_user_is_refused(bob):
     assert await refused("/ws/dashboard/", bob)
 
 
-@pytest.mark.parametrize("origin", [b"http://evil.example", None])
+async def test_clients_that_are_no_browser_send_no_origin_and_are_served(bob):
+    assert not await refused(f"/ws/dashboard/?token={make_token(bob)}", origin=None)
+
+
+@pytest.mark.parametrize("origin", [b"http://evil.example", b"null"])
 async def test_other_origins_are_refused(origin, bob):
     assert await refused("/ws/dashboard/", bob, origin=origin)
     assert await refused(f"/ws/dashboard/?token={make_token(bob)}", origin=origin)

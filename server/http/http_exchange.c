@@ -508,7 +508,10 @@ void http_exchange_cut(struct http_exchange *x)
 {
     return_head(x);
     exchange_move(x, EXCHANGE_ENDED);
-    conn_abort_later(x->conn);
+    if (x->framing == HTTP_FRAMING_CLOSE)
+        conn_reset_later(x->conn);
+    else
+        conn_finish(x->conn);
 }
 
 void http_exchange_consumed(struct http_exchange *x)

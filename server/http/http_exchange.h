@@ -80,7 +80,8 @@ void http_exchange_retry(struct http_exchange *x);
 /* The answer is complete: the next request, or the end of the connection. */
 void http_exchange_finish(struct http_exchange *x, bool close);
 
-/* Half an answer went out and no more will follow: the connection ends in the next turn. */
+/* There is half an answer and no more will follow. The client gets that half and finds from its framing
+ * that it is not whole; an answer that is whole when the connection ends is made to break by a reset. */
 void http_exchange_cut(struct http_exchange *x);
 
 /* The application took some of the body. */

@@ -20,7 +20,7 @@ enum { HEADERS_FIRST = 32 };
 
 void http_head_init(struct http_head *head, const struct http_limits *limits)
 {
-    *head = (struct http_head){0};
+    *head = (struct http_head){.line.minor = 1};
     buf_init(&head->bytes, limits->max_line_bytes + 2 + limits->max_header_bytes);
 }
 
@@ -35,12 +35,14 @@ void http_head_deinit(struct http_head *head)
 void http_head_reset(struct http_head *head)
 {
     head->bytes.len = 0;
+    head->line = (struct request_line){.minor = 1};
     head->header_count = 0;
     head->seen_headers = 0;
     head->line_len = 0;
     head->name_len = 0;
     head->field_start = 0;
     head->trailer_bytes = 0;
+    head->extension_bytes = 0;
     head->in_value = false;
     head->has_length = false;
     head->content_length = 0;
@@ -73,6 +75,23 @@ static int fail(struct http_reader *r, unsigned status, const char *reason)
     return HPE_USER;
 }
 
+static unsigned parse_line(struct http_reader *r, const char **reason)
+{
+    return request_line_parse(&r->head->line, reason, slice_make(r->head->bytes.ptr, r->head->line_len - 2));
+}
+
+/* The line's slices point into the head's bytes and are looked at any time: for a 408, for the access log. */
+static enum err append_to_head(struct http_reader *r, const char *at, size_t len)
+{
+    struct buf *bytes = &r->head->bytes;
+    const uint32_t room = bytes->cap;
+    const enum err err = buf_append(bytes, at, len);
+    const char *reason = NULL;
+    if (err == ERR_OK && bytes->cap != room && parse_line(r, &reason) != 0)
+        abort(); /* it was parsed before */
+    return err;
+}
+
 static int append(struct http_reader *r, const char *at, size_t len)
 {
     struct http_head *head = r->head;
@@ -86,7 +105,7 @@ static int append(struct http_reader *r, const char *at, size_t len)
     const size_t used = head->bytes.len - head->line_len;
     if (len > r->limits->max_header_bytes - used)
         return fail(r, 431, "The headers are longer than this server takes.");
-    if (buf_append(&head->bytes, at, len) != ERR_OK)
+    if (append_to_head(r, at, len) != ERR_OK)
         return fail(r, 500, "No memory for the headers.");
     return 0;
 }
@@ -204,21 +223,12 @@ static int check_framing(struct http_reader *r, const llhttp_t *parser)
     return 0;
 }
 
-/* The line's slices point into the head's bytes, which may move while headers come: they are made anew
- * when the head is complete. */
-static unsigned parse_line(struct http_reader *r, const char **reason)
-{
-    return request_line_parse(&r->head->line, reason, slice_make(r->head->bytes.ptr, r->head->line_len - 2));
-}
-
 static int on_headers_complete(llhttp_t *parser)
 {
     struct http_reader *r = parser->data;
     struct http_head *head = r->head;
-    const char *reason = NULL;
-    const unsigned status = parse_line(r, &reason);
     place_headers(head);
-    int rc = status == 0 ? check_host(r) : fail(r, status, reason);
+    int rc = check_host(r);
     if (rc == 0)
         rc = check_framing(r, parser);
     if (rc != 0)
@@ -246,6 +256,25 @@ static int on_message_complete(llhttp_t *parser)
     return HPE_PAUSED;
 }
 
+/* Extensions mean nothing here; without a ceiling they would be a request that never ends. */
+static int on_chunk_extension(llhttp_t *parser, const char *at, size_t len)
+{
+    struct http_reader *r = parser->data;
+    (void)at;
+    r->head->extension_bytes += len;
+    return r->head->extension_bytes > r->limits->max_header_bytes
+               ? fail(r, 431, "The extensions of a chunk are longer than this server takes.")
+               : 0;
+}
+
+/* Behind the line with the chunk's size. */
+static int on_chunk_header(llhttp_t *parser)
+{
+    struct http_reader *r = parser->data;
+    r->head->extension_bytes = 0;
+    return 0;
+}
+
 static const llhttp_settings_t *settings(void)
 {
     static const llhttp_settings_t table = {
@@ -253,6 +282,9 @@ static const llhttp_settings_t *settings(void)
         .on_header_value = on_header_value,
         .on_header_value_complete = on_header_value_complete,
         .on_headers_complete = on_headers_complete,
+        .on_chunk_extension_name = on_chunk_extension,
+        .on_chunk_extension_value = on_chunk_extension,
+        .on_chunk_header = on_chunk_header,
         .on_body = on_body,
         .on_message_complete = on_message_complete,
     };
@@ -308,6 +340,11 @@ static bool read_line(struct http_reader *r, struct http_event *event, const uin
     struct http_head *head = r->head;
     const uint8_t *newline = memchr(*in, '\n', *len);
     const size_t take = newline == NULL ? *len : (size_t)(newline - *in) + 1;
+    /* What cannot become a request is refused at once: TLS on this port, other protocols. */
+    if (head->bytes.len == 0 && **in != '\r' && !text_is_token(slice_make(*in, 1))) {
+        tell_bad(r, event, 400, "The request line does not begin with a method.");
+        return true;
+    }
     if (head->bytes.len + take > r->limits->max_line_bytes + 2) {
         tell_bad(r, event, 414, "The request line is longer than this server takes.");
         return true;
@@ -319,14 +356,8 @@ static bool read_line(struct http_reader *r, struct http_event *event, const uin
     *in += take;
     *len -= take;
     const struct slice got = buf_slice(&head->bytes);
-    if (newline == NULL) {
-        /* What cannot become a request is refused at once: TLS on this port, other protocols. */
-        if (got.ptr[0] != '\r' && !text_is_token(slice_make(got.ptr, 1))) {
-            tell_bad(r, event, 400, "The request line does not begin with a method.");
-            return true;
-        }
+    if (newline == NULL)
         return false;
-    }
     if (got.len == 2 && got.ptr[0] == '\r' && !r->skipped_blank) {
         r->skipped_blank = true; /* one empty line before a request is allowed (RFC 9112 section 2.2) */
         head->bytes.len = 0;

@@ -25,7 +25,7 @@
 /* Ceilings of a request head; shared by all connections. */
 struct http_limits {
     size_t max_line_bytes;   /* request line without CRLF; over it 414 */
-    size_t max_header_bytes; /* names and values together; over it 431 */
+    size_t max_header_bytes; /* names and values together; also all trailers, a chunk's extensions; over it 431 */
     size_t max_headers;      /* over it 431 */
 };
 
@@ -49,6 +49,7 @@ struct http_head {
     size_t name_len;     /* of the field being read */
     size_t field_start;
     size_t trailer_bytes;
+    size_t extension_bytes; /* of the chunk whose size is being read */
     bool in_value;
 };
 

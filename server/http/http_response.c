@@ -50,11 +50,11 @@ void http_response_page(struct http_exchange *x, unsigned status, const char *se
         http_exchange_cut(x); /* the client has half an answer: only the connection's end can tell it */
         return;
     }
-    const bool has_line = x->head != NULL && x->head->line.method.len > 0;
+    const struct request_line *line = x->head != NULL ? &x->head->line : NULL;
     const struct http_page page = {
         .status = status,
-        .minor = has_line ? x->head->line.minor : 1,
-        .is_head = x->is_head,
+        .minor = line != NULL ? line->minor : 1,
+        .is_head = line != NULL && slice_eq_str(line->method, "HEAD"),
         .sentence = sentence,
         .extra = status == x->handshake.status && x->handshake.answer_headers != NULL ? x->handshake.answer_headers : "",
     };
@@ -63,7 +63,7 @@ void http_response_page(struct http_exchange *x, unsigned status, const char *se
     x->reply_bytes = http_reply_write_page(&c->writer, edge_stamp(c->edge), &page);
     if (x->is_upgrade)
         http_response_log(x, ACCESS_WS_REJECT);
-    else if (has_line)
+    else if (line != NULL && line->target.len > 0)
         http_response_log(x, ACCESS_HTTP);
     http_exchange_finish(x, true);
 }

@@ -81,8 +81,10 @@ unsigned request_line_parse(struct request_line *out, const char **reason, struc
     struct slice rest = line;
     *out = (struct request_line){.minor = 1};
     out->method = cut(&rest, ' ');
-    if (!text_is_token(out->method))
+    if (!text_is_token(out->method)) {
+        out->method = slice_make(NULL, 0);
         return refuse(reason, 400, "The request line does not begin with a method.");
+    }
     const struct slice target = cut(&rest, ' ');
     const unsigned status = parse_version(&out->minor, reason, rest);
     if (status != 0)

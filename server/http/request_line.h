@@ -26,7 +26,8 @@ struct request_line {
 
 /* Reads @line, which comes without its CRLF. The slices of @out point into it.
  *
- * Returns 0, or the status to answer with: 400, 505; then *@reason is static text naming what is wrong. */
+ * Returns 0, or the status to answer with: 400, 505; then *@reason is static text naming what is wrong;
+ * all slices of @out are good, and the method is empty when there was none. */
 unsigned request_line_parse(struct request_line *out, const char **reason, struct slice line) MUST_CHECK;
 
 #endif

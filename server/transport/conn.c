@@ -55,10 +55,21 @@ static void dismiss(struct conn *c)
     client->kind = NULL;
 }
 
+/* What close() sends is then a reset. A unix socket has none: its peer sees the end. */
+static void ask_for_reset(const struct conn *c)
+{
+    const struct linger none = {.l_onoff = 1, .l_linger = 0};
+    uv_os_fd_t fd = -1;
+    if (uv_fileno((const uv_handle_t *)&c->handle.stream, &fd) == 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
 static void close_now(struct conn *c)
 {
     if (c->must_dismiss)
         dismiss(c);
+    if (c->must_reset)
+        ask_for_reset(c);
     conn_move(c, CONN_CLOSED);
     wheel_clear(&c->edge->loop.wheel, &c->timer);
     dlist_remove(&c->link);
@@ -82,6 +93,12 @@ void conn_abort_later(struct conn *c)
         return;
     c->must_abort = true;
     conn_go_on(c);
+}
+
+void conn_reset_later(struct conn *c)
+{
+    c->must_reset = true;
+    conn_abort_later(c);
 }
 
 /* Ours is written: the peer sees the end of the stream and may still be sending. */
@@ -309,7 +326,7 @@ static void release_nothing(struct conn *c)
     (void)c;
 }
 
-enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix)
+enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse)
 {
     static const struct conn_protocol unborn = {.release = release_nothing};
     struct conn *c = mem_alloc(sizeof(*c));
@@ -330,8 +347,7 @@ enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix)
     dlist_append(&e->conns, &c->link);
     http_exchange_begin(c);
     start_reading(c);
-    const uint64_t max = e->config->max_connections;
-    if (max != 0 && e->conn_count > max)
+    if (refuse)
         http_exchange_refuse(c->protocol_state);
     return ERR_OK;
 }

@@ -68,6 +68,7 @@ struct conn {
     uint8_t state;
     bool reading;
     bool must_abort;
+    bool must_reset;
     bool must_dismiss;
     bool must_drain;
     uint16_t dismiss_code;
@@ -81,9 +82,10 @@ struct conn {
     } handle;
 };
 
-/* Accepts the connection that waits at @server and begins to read it as HTTP.
+/* Accepts the connection that waits at @server, which admission_enter() let in, and begins to read it as HTTP;
+ * or answers it 503 (@refuse).
  * Errors: ERR_IO and others when it went away meanwhile; nothing is left then. */
-enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix) MUST_CHECK;
+enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse) MUST_CHECK;
 
 bool conn_is_open(const struct conn *c);
 
@@ -110,6 +112,9 @@ void conn_abort(struct conn *c);
 
 /* Ends in the next turn; safe anywhere. */
 void conn_abort_later(struct conn *c);
+
+/* Likewise, so that a peer on TCP sees an error, not the end of the stream. */
+void conn_reset_later(struct conn *c);
 
 /* Tells the consumer gone(@code) in the next turn; for what is decided inside client_ops. */
 void conn_dismiss_later(struct conn *c, uint16_t code);

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "server/http/http_exchange.h"
+#include "server/transport/admission.h"
 #include "server/transport/conn.h"
 #include "server/transport/listener.h"
 
@@ -73,6 +74,7 @@ void edge_conn_added(struct edge *e)
 void edge_conn_removed(struct edge *e)
 {
     e->conn_count--;
+    admission_leave(e->config->admission);
     check_drained(e);
 }
 

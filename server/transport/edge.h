@@ -29,6 +29,7 @@
 #include "server/process/access_log.h"
 #include "server/websocket/ws_reader.h"
 
+struct admission;
 struct listener;
 
 /* What all edges share; immutable while they run. */
@@ -37,7 +38,7 @@ struct edge_config {
     struct http_limits http;
     struct ws_limits websocket;
     struct proxy_headers_names proxy;
-    uint64_t max_connections; /* of one edge; 0: none */
+    struct admission *admission; /* the one thing here that changes */
 };
 
 enum edge_state { EDGE_SERVING, EDGE_DRAINING, EDGE_STOPPED };

@@ -13,6 +13,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "server/transport/admission.h"
 #include "server/transport/conn.h"
 
 enum { FULL_LOG_MS = 10 * 1000 };
@@ -174,6 +175,31 @@ static void tell_refused(struct listener *l, const char *why)
               l->edge->conn_count, why);
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+    mem_free(handle->data);
+}
+
+/* Accepts the connection and closes it, or it would wait for ever. */
+static void drop(struct listener *l)
+{
+    struct dropped {
+        union {
+            uv_stream_t stream;
+            uv_tcp_t tcp;
+            uv_pipe_t pipe;
+        } handle;
+    } *dropped = mem_alloc(sizeof(*dropped));
+    uv_loop_t *loop = &l->edge->loop.uv;
+    if (l->is_unix)
+        uv_pipe_init(loop, &dropped->handle.pipe, 0); /* neither can fail without flags */
+    else
+        uv_tcp_init(loop, &dropped->handle.tcp);
+    dropped->handle.stream.data = dropped;
+    (void)uv_accept(&l->handle.stream, &dropped->handle.stream);
+    uv_close((uv_handle_t *)&dropped->handle.stream, on_closed);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
     struct listener *l = server->data;
@@ -182,17 +208,16 @@ static void on_connection(uv_stream_t *server, int status)
         tell_refused(l, err_str(err_from_uv(status)));
         return;
     }
-    const uint64_t max = e->config->max_connections;
-    if (max != 0 && e->conn_count >= max)
-        tell_refused(l, "--max-connections reached");
-    const enum err err = conn_accept(e, server, l->is_unix);
+    const enum admission_verdict verdict = admission_enter(e->config->admission);
+    if (verdict != ADMISSION_SERVE)
+        tell_refused(l, "as many connections as this server takes (--max-connections, ulimit -n)");
+    if (verdict == ADMISSION_DROP) {
+        drop(l);
+        return;
+    }
+    const enum err err = conn_accept(e, server, l->is_unix, verdict == ADMISSION_REFUSE);
     if (err != ERR_OK && err != ERR_CLOSED)
         tell_refused(l, err_str(err));
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    mem_free(handle->data);
 }
 
 enum err listener_open(struct edge *e, int fd, bool is_unix)

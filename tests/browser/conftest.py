@@ -48,7 +48,7 @@ def server_command(port):
     other = os.environ.get("EXAMPLE_SERVER")
     if other:
         return shlex.split(other.format(port=port))
-    binary = Path(os.environ.get("CHANNELSD_BIN") or REPOSITORY / "build/release/server/channelsd")
+    binary = Path(os.environ.get("CHANNELSD_BIN") or REPOSITORY / "build/release/channelsd")
     if not binary.is_file():
         pytest.fail(f"{binary} is not there: build it, or set CHANNELSD_BIN (or EXAMPLE_SERVER)", pytrace=False)
     return [

@@ -48,8 +48,7 @@ def test_slow_first_request_holds_back_the_others(scripted, wire):
         assert other.ask(request("GET", f"/open/{name}")).status == 200
     assert wire.response().body == b"first"
     assert wire.response().body == b"second"
-    log = scripted.stderr.text()
-    assert log.index(f"NOTE {name}") < log.index(f"NOTE second{name}")
+    assert scripted.log_has(f"NOTE {name}").start() < scripted.log_has(f"NOTE second{name}").start()
 
 
 def test_what_is_behind_a_request_that_closes_is_not_served(scripted, wire):

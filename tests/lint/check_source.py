@@ -46,6 +46,8 @@ THREAD_FILES = {
     "core/log_sink.h": "the queue of core/log.c",
     "core/mem.c": "the failing allocation that a test asks for, in whatever thread it happens",
     "server/app.c": "starts and joins the edge loops",
+    "server/transport/admission.c": "one count of the connections of all edges",
+    "server/transport/admission.h": "one count of the connections of all edges",
 }
 
 # Files with objects in static storage that change (file -> why). Tables that are const do not count.

@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import time
+from pathlib import Path
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 HANDSHAKE = (
@@ -107,6 +108,17 @@ class RawWebSocket:
 
     def close(self):
         self.socket.close()
+
+
+def cpu_seconds(pid):
+    """Processor time that the process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def file_count(pid):
+    """Descriptors that the process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def wait_until(condition, seconds=5, what="condition"):

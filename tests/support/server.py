@@ -72,13 +72,15 @@ class Output:
 
 
 class Channelsd:
-    """One server process. `arguments` stand before the application; `app` is module:object in `cwd`."""
+    """One server process. `arguments` stand before the application; `app` is module:object in `cwd`. `prefix` is a command
+    that executes the server (prlimit); `stdout` and `stderr` are what Popen takes, collected if they are pipes."""
 
-    def __init__(self, app, *arguments, cwd=APPS, env=None, tcp=True, start=True, expect_exit=0, workers_python=None):
+    def __init__(self, app, *arguments, cwd=APPS, env=None, tcp=True, start=True, expect_exit=0, workers_python=None,
+                 prefix=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE):
         self.expect_exit = expect_exit
         self.port = None
         self.sockets = []  # of clients; closed at the end of the test
-        self.command = [str(binary())]
+        self.command = [*prefix, str(binary())]
         if tcp:
             self.command += ["-b", "127.0.0.1", "-p", "0"]
         self.command += [*map(str, arguments)]
@@ -96,12 +98,12 @@ class Channelsd:
             cwd=cwd,
             env=self.env,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
-        self.stdout = Output(self.process.stdout)
-        self.stderr = Output(self.process.stderr)
+        self.stdout = Output(self.process.stdout or open(os.devnull, "rb"))
+        self.stderr = Output(self.process.stderr or open(os.devnull, "rb"))
         if start:
             try:
                 self.wait_ready()
