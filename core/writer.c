@@ -149,6 +149,11 @@ void writer_flush(struct writer *w)
     }
 }
 
+size_t writer_stuck(const struct writer *w)
+{
+    return w->stream != NULL && w->pending != NULL ? uv_stream_get_write_queue_size(w->stream) : 0;
+}
+
 void writer_stop(struct writer *w)
 {
     dlist_remove(&w->dirty);

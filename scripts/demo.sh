@@ -21,7 +21,6 @@ PATH=$PWD/../.venv/bin:$PATH
 VIRTUAL_ENV=$PWD/../.venv
 export PATH VIRTUAL_ENV
 python manage.py migrate --noinput --verbosity 0
-python manage.py demo
-echo
-echo "Open http://localhost:$PORT/ - Ctrl-C ends it."
+python manage.py demo --address "http://localhost:$PORT/"
+echo "Ctrl-C ends it."
 exec channelsd -b "$HOST" -p "$PORT" config.asgi:application

@@ -116,7 +116,7 @@ static void reading_expired(struct http_exchange *x)
 static void active_expired(struct http_exchange *x)
 {
     const struct options *o = options_of(x);
-    if (conn_queued(x->conn) > 0 && has_passed(x, x->conn->progress_ms, o->send_timeout_ms))
+    if (conn_is_stuck(x->conn, o->send_timeout_ms))
         conn_abort(x->conn);
     else if ((x->body_done || x->is_upgrade) && has_passed(x, x->phase_ms, answer_limit_ms(x)))
         give_up(x, 503, "Application failed to respond within time limit.");

@@ -246,9 +246,11 @@ static void put_status_line(struct writer *w, unsigned minor, unsigned status)
 }
 
 /* Writes the application's fields but for those that are the server's: framing and the connection.
- * Returns whether a Connection field asks to close. */
-static bool put_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers, size_t count)
+ * Content-Length, where @may_have_length, is written once. Returns whether a Connection field asks to close. */
+static bool put_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers, size_t count,
+                       bool may_have_length)
 {
+    bool skip_length = !may_have_length;
     bool own_server = false;
     bool own_date = false;
     bool close = false;
@@ -263,6 +265,11 @@ static bool put_fields(struct writer *w, const struct http_stamp *stamp, const s
                 close = close || text_eq_nocase(item, "close");
             continue;
         }
+        if (text_eq_nocase(h->name, "content-length")) {
+            if (skip_length)
+                continue;
+            skip_length = true;
+        }
         own_server = own_server || text_eq_nocase(h->name, "server");
         own_date = own_date || text_eq_nocase(h->name, "date");
         put_header(w, h);
@@ -274,19 +281,22 @@ static bool put_fields(struct writer *w, const struct http_stamp *stamp, const s
 void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers,
                              size_t count)
 {
-    (void)put_fields(w, stamp, headers, count); /* a 101 has its own Connection field */
+    (void)put_fields(w, stamp, headers, count, false); /* a 101 has its own Connection field and no body */
 }
 
 void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp, struct writer *w)
 {
     put_status_line(w, reply->minor, reply->status);
-    if (put_fields(w, stamp, reply->headers, reply->header_count) || reply->framing == HTTP_FRAMING_CLOSE)
+    /* RFC 9110 section 8.6: no Content-Length in a 204 (a 304 may have that of the answer it stands for). */
+    if (put_fields(w, stamp, reply->headers, reply->header_count, reply->status != 204) ||
+        reply->framing == HTTP_FRAMING_CLOSE)
         reply->close = true;
     if (reply->framing == HTTP_FRAMING_LENGTH && !reply->has_length)
         put(w, "Content-Length: %" PRIu64 "\r\n", reply->length);
     else if (reply->framing == HTTP_FRAMING_CHUNKED)
         put_str(w, "Transfer-Encoding: chunked\r\n");
-    else if (reply->is_head && !reply->has_length && reply->is_whole && reply->whole_bytes > 0)
+    else if (reply->is_head && !has_no_body(reply->status) && !reply->has_length && reply->is_whole &&
+             reply->whole_bytes > 0)
         put(w, "Content-Length: %" PRIu64 "\r\n", reply->whole_bytes);
     put_str(w, reply->close ? "Connection: close\r\n\r\n" : "\r\n");
 }

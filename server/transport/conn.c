@@ -55,7 +55,8 @@ static void dismiss(struct conn *c)
     client->kind = NULL;
 }
 
-/* What close() sends is then a reset. A unix socket has none: its peer sees the end. */
+/* What close() sends is then a reset, and the kernel does not keep what a peer does not take. A unix socket
+ * has none: its peer sees the end. */
 static void ask_for_reset(const struct conn *c)
 {
     const struct linger none = {.l_onoff = 1, .l_linger = 0};
@@ -68,7 +69,7 @@ static void close_now(struct conn *c)
 {
     if (c->must_dismiss)
         dismiss(c);
-    if (c->must_reset)
+    if (c->must_reset || conn_queued(c) > 0)
         ask_for_reset(c);
     conn_move(c, CONN_CLOSED);
     wheel_clear(&c->edge->loop.wheel, &c->timer);
@@ -141,12 +142,10 @@ void conn_wake_at(struct conn *c, uint64_t deadline_ms)
 
 static void finishing_expired(struct conn *c)
 {
-    const int64_t limit_ms = c->edge->config->options->send_timeout_ms;
-    const uint64_t now_ms = loop_now_ms(&c->edge->loop);
-    if (c->writer.out.bytes == 0 || (limit_ms >= 0 && now_ms - c->progress_ms >= (uint64_t)limit_ms))
+    if (c->writer.out.bytes == 0 || conn_is_stuck(c, c->edge->config->options->send_timeout_ms))
         close_now(c);
     else
-        conn_wake_at(c, now_ms + LINGER_MS);
+        conn_wake_at(c, loop_now_ms(&c->edge->loop) + LINGER_MS);
 }
 
 static void on_expired(struct wheel_entry *entry)
@@ -282,6 +281,17 @@ void conn_switch(struct conn *c, const struct conn_protocol *protocol, void *sta
 size_t conn_queued(const struct conn *c)
 {
     return c->writer.out.bytes;
+}
+
+bool conn_is_stuck(struct conn *c, int64_t limit_ms)
+{
+    const uint64_t now_ms = loop_now_ms(&c->edge->loop);
+    const size_t stuck = writer_stuck(&c->writer);
+    if (stuck == 0 || stuck != c->stuck_bytes) {
+        c->stuck_bytes = stuck;
+        c->progress_ms = now_ms; /* not tried yet; or a slow peer, which is not a dead one */
+    }
+    return limit_ms >= 0 && c->writer.out.bytes > 0 && now_ms - c->progress_ms >= (uint64_t)limit_ms;
 }
 
 static void on_drained(struct writer *w)

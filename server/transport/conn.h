@@ -57,7 +57,7 @@ struct conn {
     struct client client;
     const struct conn_protocol *protocol;
     void *protocol_state;
-    uint64_t progress_ms; /* when output last left, or began to wait */
+    uint64_t progress_ms; /* when output last left, or began to wait; see conn_is_stuck() */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -74,6 +74,7 @@ struct conn {
     uint16_t dismiss_code;
     struct wheel_entry timer;
     uint64_t timer_at_ms; /* deadline that is set, 0: none */
+    size_t stuck_bytes;   /* writer_stuck() at the last look */
     struct buf held;
     union {
         uv_stream_t stream;
@@ -103,6 +104,10 @@ void conn_switch(struct conn *c, const struct conn_protocol *protocol, void *sta
 
 /* Bytes that wait to be written. */
 size_t conn_queued(const struct conn *c);
+
+/* Whether the peer has taken nothing of what waits for it for @limit_ms (never, if negative). It may take a
+ * second look after that time to be sure. */
+bool conn_is_stuck(struct conn *c, int64_t limit_ms);
 
 /* The protocol is through (its consumer knows): write what is queued, then end. */
 void conn_finish(struct conn *c);

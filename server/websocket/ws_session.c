@@ -82,6 +82,8 @@ static void arm(struct ws_session *s)
         wake_after(s, s->closing_ms, CLOSE_MS);
         return;
     }
+    if (conn_queued(s->conn) > 0)
+        wake_after(s, s->conn->progress_ms, o->send_timeout_ms);
     wake_after(s, s->opened_ms, o->websocket_timeout_ms);
     if (s->ping_ms != 0)
         wake_after(s, s->ping_ms, o->ping_timeout_ms);
@@ -126,6 +128,8 @@ static void log_disconnect(struct ws_session *s)
 static void write_frame(struct ws_session *s, uint8_t opcode, bool fin, struct slice payload)
 {
     struct writer *w = &s->conn->writer;
+    if (w->out.bytes == 0)
+        s->conn->progress_ms = now_ms(s);
     if (payload.len + WS_HEADER_MAX <= CHAIN_SMALL_BYTES) {
         uint8_t *out = writer_reserve(w, payload.len + WS_HEADER_MAX);
         const size_t head = ws_header_write(out, opcode, fin, payload.len);
@@ -273,6 +277,8 @@ static void on_drained(struct conn *c)
     struct ws_session *s = c->protocol_state;
     struct client *client = &c->client;
     const size_t waiting = conn_queued(c);
+    if (waiting > 0)
+        arm(s);
     if (s->is_paused && !must_hold(s))
         conn_go_on(c);
     const uint32_t still = s->unacked_bytes < waiting ? s->unacked_bytes : (uint32_t)waiting;
@@ -297,7 +303,7 @@ static void on_expired(struct conn *c)
         end(s, s->end_code, slice_make(NULL, 0));
         return;
     }
-    if (s->state == SESSION_OPEN && is_silent(s)) {
+    if (s->state == SESSION_OPEN && (is_silent(s) || conn_is_stuck(c, o->send_timeout_ms))) {
         conn_abort(c);
         return;
     }
@@ -360,8 +366,6 @@ static void on_send(struct client *client, enum message_kind kind, struct slice 
     struct ws_session *s = session_of(client);
     if (s->state != SESSION_OPEN)
         return;
-    if (conn_queued(s->conn) == 0)
-        s->conn->progress_ms = now_ms(s);
     s->unacked_bytes += (uint32_t)data.len;
     const uint8_t opcode = kind == MESSAGE_TEXT ? WS_TEXT : WS_BINARY;
     write_frame(s, first ? opcode : WS_CONTINUATION, last, data);
@@ -445,6 +449,7 @@ void ws_session_begin(struct http_exchange *x)
     struct ws_session *s = mem_alloc(sizeof(*s));
     s->conn = c;
     s->opened_ms = s->heard_ms = now_ms(s);
+    c->progress_ms = s->opened_ms; /* the answer to the handshake was just queued */
     s->end_code = WS_CLOSE_ABNORMAL;
     ws_reader_init(&s->reader, &c->edge->config->websocket);
     remember_name(s, x);

@@ -158,13 +158,16 @@ def test_clients_that_do_not_read_their_websocket_hold_up_nobody(serve):
     websocket.echo(b"on")
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x01"], ids=["silent", "sending"])
-def test_peer_that_answers_no_ping_is_dropped(serve, payload):
-    """One that sends pings itself and never reads is no better, whatever waits for it."""
-    server = serve(APP, "--ping-interval", 1, "--ping-timeout", 1, "--send-timeout", 2)
+@pytest.mark.parametrize("kind", ["silent", "sends pings", "is sent to"])
+def test_peer_that_reads_nothing_is_dropped(serve, kind):
+    """By the ping that it does not answer, or, when it is not read any more or no pings are sent, by what it does not
+    take."""
+    pings = 0 if kind == "is sent to" else 1
+    server = serve(APP, "--ping-interval", pings, "--ping-timeout", 1, "--send-timeout", 2)
     idle = file_count(server.pid)
-    peers = [RawWebSocket(server, receive_buffer=4096) for _ in range(20)]
-    if payload:
+    path = "/stream" if kind == "is sent to" else "/"
+    peers = [RawWebSocket(server, path, receive_buffer=4096) for _ in range(20)]
+    if kind == "sends pings":
         flood = frame(PING, b"x" * 125) * 2000
         for peer in peers:
             peer.socket.setblocking(False)
@@ -175,6 +178,21 @@ def test_peer_that_answers_no_ping_is_dropped(serve, payload):
     wait_until(lambda: file_count(server.pid) <= idle, 10, "the descriptors are free again")
     for peer in peers:
         peer.close()
+
+
+def test_slow_reader_is_not_taken_for_a_dead_one(serve):
+    """It takes 40 KiB a second, far less than waits for it, for five times the limit."""
+    server = serve(APP, "--ping-interval", 0, "--send-timeout", 1)
+    websocket = RawWebSocket(server, "/stream", receive_buffer=8192)
+    sock = server.keep(socket.socket())
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.connect(("127.0.0.1", server.port))
+    sock.sendall(b"GET /big/32 HTTP/1.1\r\nHost: test\r\n\r\n")
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        for reader in (websocket.socket, sock):
+            assert reader.recv(2048)
+        time.sleep(0.05)
 
 
 def test_storm_of_reconnects_leaves_nothing_behind(serve):

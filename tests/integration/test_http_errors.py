@@ -5,6 +5,7 @@ import ast
 import uuid
 
 import pytest
+from memory import FREE_AT_ONCE, MIB, Growth
 from wire import body, dial, request, script, start
 
 
@@ -196,24 +197,23 @@ def test_body_longer_than_its_length_is_cut_to_it(scripted, wire, steps):
 
 def test_failures_after_the_start_leave_a_server_that_works_and_does_not_grow(serve):
     """Daphne's housekeeping dies of one such failure: from then on errors are silent and every request leaves memory."""
-    server = serve("scripted:application", "--access-log", "/dev/null")
+    server = serve("scripted:application", "--access-log", "/dev/null", env=FREE_AT_ONCE)
     bad = request("GET", script(start(), body(b"half", True), ("raise", "cut")))
     good = request("GET", script(start(), body(b"x")))
-    worker = server.worker_pids()[0]
+    workers = server.worker_pids()
     for _ in range(20):
         with dial(server) as wire:
             wire.send(bad)
             assert is_half(wire.until_end())
     with dial(server) as wire:
         serve_many(wire, good, 1000)
-        edge_before, worker_before = server.rss_bytes(), rss_bytes(worker)
+        growth = Growth(server)
         serve_many(wire, good, 3000)
-        edge_grew, worker_grew = server.rss_bytes() - edge_before, rss_bytes(worker) - worker_before
+        grew = growth.most()
         failed(wire, ("raise", "still told"))
     server.log_has(rb"Exception inside application: still told\nTraceback")
-    assert server.worker_pids() == [worker]
-    assert worker_grew < 1 << 20, f"the worker grew by {worker_grew} bytes"
-    assert edge_grew < 1 << 20, f"the server grew by {edge_grew} bytes"
+    assert server.worker_pids() == workers
+    assert grew < MIB
 
 
 def serve_many(wire, data, count):
@@ -221,11 +221,6 @@ def serve_many(wire, data, count):
         wire.send(data * 20)
         for _ in range(20):
             assert wire.response().body == b"x"
-
-
-def rss_bytes(pid):
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
 
 
 def test_http_timeout_is_a_503_and_the_application_is_told_and_then_cancelled(serve):

@@ -75,11 +75,14 @@ async def run(steps, receive, send):
 
 
 async def run_noted(steps, receive, send):
-    """run(), telling when it was cancelled."""
+    """run(), telling when it was cancelled or could not send."""
     try:
         await run(steps, receive, send)
     except asyncio.CancelledError:
         note("cancelled")
+        raise
+    except OSError:
+        note("gone")
         raise
 
 

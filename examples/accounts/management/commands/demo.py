@@ -25,6 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         """Declare the options."""
+        parser.add_argument("--address", default="http://127.0.0.1:8000/", help="where the project is served, to be shown")
         parser.add_argument("--reset", action="store_true", help="make the demo sessions new again")
         parser.add_argument("--force", action="store_true", help="also when DEBUG is off (the passwords are public!)")
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             users = {name: self.user(name) for name in ("alice", "bob")}
             self.conversation(users)
             self.sessions(users, options["reset"])
-        self.stdout.write("Address:  http://127.0.0.1:8000/")
+        self.stdout.write(f"Address:  {options['address']}")
         self.stdout.write("Accounts: alice / alice (staff, may use /admin/) and bob / bob")
         self.stdout.write("Codes:    " + ", ".join(code for code, *_ in SESSIONS) + " (QUICK1 lasts 90 seconds)")
 
