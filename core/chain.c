@@ -49,11 +49,15 @@ static struct chain_block *block_take(struct chain_pool *pool, size_t len)
 
 static void block_give_back(struct chain_pool *pool, struct chain_block *block)
 {
+    if (!POOL_KEEPS) {
+        mem_free(block);
+        return;
+    }
     const bool small = block->cap == CHAIN_SMALL_BYTES;
     struct chain_block **spare = small ? &pool->small : &pool->large;
     unsigned *count = small ? &pool->small_count : &pool->large_count;
     const unsigned keep = small ? CHAIN_KEEP_SMALL : CHAIN_KEEP_LARGE;
-    if (!POOL_KEEPS || *count >= keep) {
+    if (*count >= keep) {
         mem_free(block);
         return;
     }

@@ -26,6 +26,7 @@ enum log_mode {
 };
 
 enum sink { SINK_OUT, SINK_ERR, SINK_ACCESS, SINKS };
+static const char *const sink_names[SINKS] = {"stdout", "stderr", "access"};
 
 static const char cut_mark[] = " [cut]";
 
@@ -189,6 +190,16 @@ static size_t make_notice(char *out, size_t cap, unsigned long lost)
     return end + 1;
 }
 
+/* From a sink's thread. Standard error cannot complain about itself. */
+static void tell_sink_failure(const char *name, int errnum)
+{
+    char message[128];
+    if (strcmp(name, sink_names[SINK_ERR]) == 0)
+        return;
+    (void)snprintf(message, sizeof(message), "log.write_failed sink=%s reason=\"%s\"", name, strerror(errnum));
+    send_line(LOG_ERROR, slice_str(message), (struct slice){0}, false);
+}
+
 /* ---- opening and closing ---- */
 
 static enum err open_access(int *out, const char *path, struct err_text *why)
@@ -216,7 +227,13 @@ static bool is_same_file(int a, int b)
 static enum err open_sink(enum sink sink, int fd, bool owns_fd, struct err_text *why)
 {
     const struct log_sink_config config = {
-        .fd = fd, .owns_fd = owns_fd, .lock = &lock, .notice = make_notice};
+        .name = sink_names[sink],
+        .fd = fd,
+        .owns_fd = owns_fd,
+        .lock = &lock,
+        .notice = make_notice,
+        .failed = tell_sink_failure,
+    };
     const enum err err = log_sink_new(&state.sinks[sink], &config);
     return err == ERR_OK ? ERR_OK
                          : err_fail(why, err, "log: cannot start a thread: %s", err_str(err));

@@ -55,6 +55,8 @@ struct log_sink {
     /* the thread's own */
     unsigned long unwritten; /* not reported yet, from failed writes */
     bool is_torn;            /* the last thing written was half a line */
+    bool has_failed;         /* and it was told */
+    int failure;             /* errno of the last batch that was not written whole, else 0 */
     uint8_t batch[BATCH_CAP];
     size_t batch_len;
     size_t batch_records_at; /* before them: what take_batch() put there itself */
@@ -166,9 +168,10 @@ static void take_batch(struct log_sink *sink)
 
 /* Writes the batch. Returns how many bytes of it went out; fewer than all means that the descriptor
  * takes no more now, and waiting would not help. */
-static size_t write_batch(const struct log_sink *sink)
+static size_t write_batch(struct log_sink *sink)
 {
     size_t at = 0;
+    sink->failure = 0;
     while (at < sink->batch_len) {
         const ssize_t rc = write(sink->config.fd, sink->batch + at, sink->batch_len - at);
         if (rc > 0) {
@@ -177,6 +180,7 @@ static size_t write_batch(const struct log_sink *sink)
             struct pollfd writable = {.fd = sink->config.fd, .events = POLLOUT};
             (void)poll(&writable, 1, -1);
         } else if (rc == 0 || errno != EINTR) {
+            sink->failure = rc == 0 ? EIO : errno;
             break;
         }
     }
@@ -189,6 +193,14 @@ static unsigned long lines_behind(const struct log_sink *sink, size_t written)
     const struct slice rest = slice_make(sink->batch + written, sink->batch_len - written);
     const unsigned long lines = count_lines(rest);
     return lines < sink->batch_lines ? lines : sink->batch_lines;
+}
+
+static void tell_failure(struct log_sink *sink)
+{
+    const bool had_failed = sink->has_failed;
+    sink->has_failed = sink->failure != 0;
+    if (sink->has_failed && !had_failed)
+        sink->config.failed(sink->config.name, sink->failure);
 }
 
 /* Called and returns with the lock held. */
@@ -208,6 +220,7 @@ static void write_once(struct log_sink *sink)
         sink->lost_in_all += lines;
     }
     sink->batch_lines = 0;
+    tell_failure(sink);
 }
 
 static void sink_destroy(struct log_sink *sink)

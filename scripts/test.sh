@@ -54,6 +54,7 @@ for versions in newest oldest; do
     python_suite $versions dev integration -n 2 tests/integration
     python_suite $versions release examples --timeout 60 examples
 done
+python_suite newest dev conformance -n 2 tests/conformance
 python_suite newest release browser --timeout 120 tests/browser
 
 printf '\n'

@@ -115,24 +115,37 @@ static void on_link_lost(struct worker_link *link, const char *why)
 
 static const struct worker_link_ops link_ops = {on_link_ready, on_link_lost};
 
+static struct worker_link *find_hung(struct hosted *h)
+{
+    for (struct dlist *n = h->links.next; n != &h->links; n = n->next) {
+        struct worker_link *link = link_of(n);
+        if (!link->is_hung && link->beats_missed * BEAT_MS >= (uint64_t)h->hang_ms)
+            return link;
+    }
+    return NULL;
+}
+
 /* One pass a second over all links: whoever answered is asked again, whoever did not for too long is hung. Passes
  * are counted and not time: when nobody ran for a while (a suspended machine), that was not the worker's doing. */
 static void on_beat(struct wheel_entry *entry)
 {
     struct hosted *h = CONTAINER_OF(entry, struct hosted, beat);
-    const uint64_t now_ms = loop_now_ms(h->loop);
     for (struct dlist *n = h->links.next; n != &h->links; n = n->next) {
         struct worker_link *link = link_of(n);
         if (link->state != WORKER_LINK_READY && link->state != WORKER_LINK_DRAINING)
             continue;
-        if (link->beat_answered == link->beat_sent) {
+        if (link->beat_answered == link->beat_sent)
             worker_link_beat(link);
-        } else if (++link->beats_missed * BEAT_MS >= (uint64_t)h->hang_ms && !link->is_hung) {
-            link->is_hung = true;
-            h->ops->worker_hung(h, link->worker);
-        }
+        else
+            link->beats_missed++;
     }
-    wheel_set(&h->loop->wheel, &h->beat, now_ms + BEAT_MS);
+    wheel_set(&h->loop->wheel, &h->beat, loop_now_ms(h->loop) + BEAT_MS);
+    /* Looked for anew each time: the owner may detach the worker, or close @h, when it is told. */
+    struct worker_link *hung = NULL;
+    while ((hung = find_hung(h)) != NULL) {
+        hung->is_hung = true;
+        h->ops->worker_hung(h, hung->worker);
+    }
 }
 
 void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms, const struct hosted_ops *ops)

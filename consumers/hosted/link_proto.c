@@ -71,7 +71,7 @@ size_t link_open_bound(const struct scope *scope, const struct slice *subprotoco
     size_t bound = 128 + scope->method.len + scope->scheme.len + scope->path.len + scope->raw_path.len +
                    scope->query.len + scope->root_path.len + scope->client.host.len + scope->server.host.len;
     for (size_t i = 0; i < scope->header_count; i++)
-        bound += scope->headers[i].name.len + scope->headers[i].value.len + 2 * PACK_HEADER_MAX + 1;
+        bound += scope->headers[i].name.len + scope->headers[i].value.len + PACK_HEADER_MAX + PACK_HEADER_MAX + 1;
     for (size_t i = 0; i < subprotocol_count; i++)
         bound += subprotocols[i].len + PACK_HEADER_MAX;
     return bound;

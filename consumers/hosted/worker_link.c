@@ -201,6 +201,12 @@ static void end_client(struct worker_link *link, struct client *c, enum client_f
     c->ops->fail(c, why);
 }
 
+/* A status or close code as it came, or one that is none: never another one by cutting off bits. */
+static uint16_t narrow(uint64_t number)
+{
+    return number < UINT16_MAX ? (uint16_t)number : UINT16_MAX;
+}
+
 static void handle_response(struct worker_link *link, struct client *c, const struct link_answer *a,
                             const struct header *headers)
 {
@@ -208,7 +214,7 @@ static void handle_response(struct worker_link *link, struct client *c, const st
     if (!a->flag && !c->is_websocket)
         worker_link_release(link, c);
     if (a->op == LINK_START)
-        c->ops->respond(c, (unsigned)a->number, headers, a->header_count, a->data, a->flag);
+        c->ops->respond(c, narrow(a->number), headers, a->header_count, a->data, a->flag);
     else
         c->ops->body(c, a->data, a->flag);
 }
@@ -236,7 +242,7 @@ static void handle_client_answer(struct worker_link *link, struct link_slot *slo
         return;
     }
     case LINK_CLOSE:
-        c->ops->close(c, (uint16_t)a->number, a->data);
+        c->ops->close(c, narrow(a->number), a->data);
         return;
     case LINK_CONSUMED:
         c->ops->consumed(c, a->number, a->count);
@@ -256,6 +262,8 @@ static bool handle_answer(struct worker_link *link, const struct link_answer *a,
 {
     if (a->op == LINK_READY) {
         if (a->number != LINK_VERSION) {
+            log_event(LOG_ERROR, "link.version", "theirs=%lu ours=%d reason=\"install the Python package of this version\"",
+                      (unsigned long)a->number, LINK_VERSION);
             worker_link_close(link, "the worker speaks another version of the link protocol");
             return false;
         }
@@ -287,6 +295,8 @@ static size_t handle_records(struct worker_link *link, const uint8_t *in, size_t
         if (scan == PACK_MORE)
             break;
         if (scan == PACK_BROKEN || link_read_answer(&answer, headers, in + done, used) != ERR_OK) {
+            log_event(LOG_ERROR, "link.broken", "process=%u loop=%u reason=\"not the link protocol\"", link->worker,
+                      link->loop->index);
             worker_link_close(link, "the worker broke the link protocol");
             return SIZE_MAX;
         }
@@ -382,6 +392,7 @@ enum err worker_link_open(struct worker_link **out, struct loop *loop, int fd, u
     else
         rc = uv_read_start((uv_stream_t *)&link->pipe, loop_lend_read_buf, on_read);
     if (rc < 0) {
+        writer_stop(&link->writer);
         uv_close((uv_handle_t *)&link->pipe, on_closed);
         return err_from_uv(rc);
     }

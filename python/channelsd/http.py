@@ -6,6 +6,9 @@ import asyncio
 from .protocol import PAYLOAD_MAX, WINDOW_BYTES
 from .session import COMPLETE, GONE, Outgoing, Session, content_of
 
+# Bytes of an event that was not received yet, up to which a further piece joins it.
+JOIN_MAX = 4096
+
 
 def decode_path(path):
     """The edge sends bytes for a path that is not UTF-8; applications get it as urllib.parse.unquote would give it."""
@@ -51,9 +54,15 @@ class HttpRequest(Session):
 
     def body(self, body, more):
         """A further piece of the request body."""
-        if not self.ended:
-            self.queue.append((body, more))
-            self.wake()
+        if self.ended:
+            return
+        queue = self.queue
+        # Small pieces join what waits: the window counts their bytes, not what an event costs.
+        if queue and len(queue[-1][0]) + len(body) <= JOIN_MAX:
+            queue[-1] = (queue[-1][0] + body, more)
+        else:
+            queue.append((body, more))
+        self.wake()
 
     def disconnected(self, code=None, reason=""):
         """The client is gone."""

@@ -73,8 +73,8 @@ static void arm(struct http_exchange *x)
     case EXCHANGE_ACTIVE:
         if (x->body_done || x->is_upgrade)
             wake_after(x, x->phase_ms, answer_limit_ms(x));
-        else if (!is_window_full(x))
-            wake_after(x, x->input_ms, o->body_timeout_ms);
+        else
+            wake_after(x, x->input_ms, is_window_full(x) ? o->http_timeout_ms : o->body_timeout_ms);
         if (conn_queued(x->conn) > 0)
             wake_after(x, x->conn->progress_ms, o->send_timeout_ms);
         break;
@@ -120,6 +120,8 @@ static void active_expired(struct http_exchange *x)
         conn_abort(x->conn);
     else if ((x->body_done || x->is_upgrade) && has_passed(x, x->phase_ms, answer_limit_ms(x)))
         give_up(x, 503, "Application failed to respond within time limit.");
+    else if (!x->body_done && !x->is_upgrade && is_window_full(x) && has_passed(x, x->input_ms, o->http_timeout_ms))
+        give_up(x, 503, "Application failed to respond within time limit."); /* nor takes the rest of the request */
     else if (!x->body_done && !x->is_upgrade && !is_window_full(x) && has_passed(x, x->input_ms, o->body_timeout_ms))
         give_up(x, 408, "The body of the request took too long.");
     else
@@ -211,6 +213,8 @@ static void handle_body(struct http_exchange *x, struct slice piece)
     pass_body(x, piece, !is_last);
     if (is_last)
         read_end(x);
+    else if (is_window_full(x))
+        arm(x); /* from now on it is the application's time */
 }
 
 static void refuse_open(struct http_exchange *x, enum err err)

@@ -14,6 +14,7 @@ enum {
     EARLY_MS = 10 * 1000,      /* a worker that ends before that, or was never ready, died young */
     PAUSE_FIRST_MS = 250,      /* before the second attempt; doubled for each further one */
     PAUSE_MAX_MS = 30 * 1000,
+    CUT_OFF_MS = 1000,         /* for the end of a worker that has lost a link */
     EXIT_FAILED = 1,
 };
 
@@ -56,6 +57,7 @@ static enum err make_links(const struct supervisor *s, int *ours, int *theirs, s
 }
 
 static const struct worker_process_ops process_ops;
+static void on_cut_off_deadline(struct wheel_entry *entry);
 
 static enum err spawn(struct supervisor_seat *seat, struct err_text *why)
 {
@@ -80,6 +82,7 @@ static enum err spawn(struct supervisor_seat *seat, struct err_text *why)
         return err;
     }
     seat->process->ctx = seat;
+    wheel_entry_init(&seat->process->cut_off_deadline, on_cut_off_deadline);
     dlist_append(&s->processes, &seat->process->link);
     for (unsigned i = 0; i < s->edge_count; i++)
         s->ops->attach(s->ctx, i, ours[i], spec.number);
@@ -147,6 +150,7 @@ static void on_exited(struct worker_process *p, int code, int signum)
     struct supervisor_seat *seat = p->ctx;
     struct supervisor *s = seat->supervisor;
     seat->process = NULL;
+    wheel_clear(&s->loop->wheel, &p->cut_off_deadline);
     dlist_append(&s->ended, &p->link);
     s->ops->detach(s->ctx, p->number);
     if (s->is_finishing) {
@@ -196,8 +200,20 @@ void supervisor_link_lost(struct supervisor *s, unsigned worker, const char *why
     struct worker_process *p = find(s, worker);
     if (p == NULL || s->is_finishing)
         return;
-    /* Usually its end is on the way; otherwise it serves nobody any more. */
     log_event(LOG_DEBUG, "link.lost", "worker=%u reason=\"%s\"", p->seat, why);
+    if (p->is_cut_off)
+        return;
+    /* Usually its end is on the way, with an exit code and last words. With one link gone it is of no use on the
+     * others either: its clients there hear of it now, and it sees the end of its links. */
+    p->is_cut_off = true;
+    s->ops->detach(s->ctx, worker);
+    wheel_set(&s->loop->wheel, &p->cut_off_deadline, loop_now_ms(s->loop) + CUT_OFF_MS);
+}
+
+static void on_cut_off_deadline(struct wheel_entry *entry)
+{
+    struct worker_process *p = CONTAINER_OF(entry, struct worker_process, cut_off_deadline);
+    log_event(LOG_WARN, "worker.kill", "worker=%u pid=%d reason=\"its link is lost\"", p->seat, p->process.pid);
     worker_process_kill(p, SIGKILL);
 }
 

@@ -20,6 +20,7 @@
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/loop.h"
+#include "core/wheel.h"
 #include "server/options.h"
 #include "server/process/python.h"
 #include "server/process/worker_output.h"
@@ -42,6 +43,8 @@ struct worker_process {
     unsigned ready_links;
     bool is_ready;
     bool is_retired; /* its end is wanted */
+    bool is_cut_off; /* a link is lost */
+    struct wheel_entry cut_off_deadline;
     uint64_t started_ms;
     /* private */
     uv_process_t process;

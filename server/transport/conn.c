@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/log.h"
@@ -283,12 +284,23 @@ size_t conn_queued(const struct conn *c)
     return c->writer.out.bytes;
 }
 
+/* Bytes that the kernel holds for the peer: it may take long until it wants more of us. */
+static size_t kernel_queue(const struct conn *c)
+{
+    uv_os_fd_t fd = -1;
+    int bytes = 0;
+    if (uv_fileno((const uv_handle_t *)&c->handle.stream, &fd) != 0 || ioctl(fd, TIOCOUTQ, &bytes) != 0)
+        return 0;
+    return (size_t)bytes;
+}
+
 bool conn_is_stuck(struct conn *c, int64_t limit_ms)
 {
     const uint64_t now_ms = loop_now_ms(&c->edge->loop);
     const size_t stuck = writer_stuck(&c->writer);
-    if (stuck == 0 || stuck != c->stuck_bytes) {
-        c->stuck_bytes = stuck;
+    const size_t waiting = stuck + kernel_queue(c);
+    if (stuck == 0 || waiting != c->stuck_bytes) {
+        c->stuck_bytes = waiting;
         c->progress_ms = now_ms; /* not tried yet; or a slow peer, which is not a dead one */
     }
     return limit_ms >= 0 && c->writer.out.bytes > 0 && now_ms - c->progress_ms >= (uint64_t)limit_ms;

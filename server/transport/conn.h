@@ -74,7 +74,7 @@ struct conn {
     uint16_t dismiss_code;
     struct wheel_entry timer;
     uint64_t timer_at_ms; /* deadline that is set, 0: none */
-    size_t stuck_bytes;   /* writer_stuck() at the last look */
+    size_t stuck_bytes;   /* what waited in full sockets at the last look */
     struct buf held;
     union {
         uv_stream_t stream;

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,14 +18,29 @@
 #include "server/transport/admission.h"
 #include "server/transport/conn.h"
 
-enum { FULL_LOG_MS = 10 * 1000 };
+enum {
+    FULL_LOG_MS = 10 * 1000,
+    UNSENT_MAX = 256 * 1024, /* bytes that the kernel takes before they can go out */
+};
 
 /* ---- TCP ---- */
+
+/* Otherwise the kernel takes megabytes for each client that does not read. Accepted sockets inherit it. */
+static void limit_unsent(int fd)
+{
+#ifdef TCP_NOTSENT_LOWAT
+    const int bytes = UNSENT_MAX;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+#else
+    (void)fd;
+#endif
+}
 
 static enum err bind_one(int *out, const struct addrinfo *addr, struct err_text *why, const char *host, int port)
 {
     const int on = 1;
     const int fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    limit_unsent(fd);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 && bind(fd, addr->ai_addr, addr->ai_addrlen) == 0) {
         *out = fd;

@@ -264,6 +264,15 @@ def test_http_timeout_counts_from_the_whole_request(serve):
         assert wire.response().status == 503
 
 
+def test_http_timeout_counts_while_the_application_does_not_take_the_body(serve):
+    """It is too large to be passed on, so that the request never becomes whole."""
+    server = serve("scripted:application", "-t", "1", "--application-close-timeout", "1")
+    with dial(server) as wire:
+        wire.send(request("POST", script(("wait", "never")), "Content-Length: 10000000") + b"x" * 200000)
+        assert wire.response().status == 503
+    server.log_has(rb"NOTE cancelled\n")
+
+
 def test_asgi_2_application_is_refused_with_the_way_out(serve):
     server = serve("scripted:asgi2", start=False, expect_exit=1)
     assert server.wait_exit() != 0

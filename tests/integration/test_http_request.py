@@ -95,6 +95,20 @@ def test_empty_chunked_body_is_one_empty_event(wire):
     assert told(wire, request("POST", DRAIN, "Transfer-Encoding: Chunked") + chunked()) == [event(b"")]
 
 
+def test_chunks_of_a_byte_reach_a_slow_application_in_few_events(scripted, wire, name):
+    steps = (("note", name), ("wait", name), "drain", "report")
+    content = bytes(range(256)) * 200
+    wire.send(request("POST", script(*steps), "Transfer-Encoding: chunked"))
+    scripted.log_has(f"NOTE {name}")
+    wire.send(chunked(*[content[i : i + 1] for i in range(len(content))]) + request("GET", "/behind"))
+    open_gate(scripted, name)
+    events = ast.literal_eval(wire.response().body.decode())
+    assert b"".join(e["body"] for e in events) == content
+    assert [e["more_body"] for e in events] == [True] * (len(events) - 1) + [False]
+    assert len(events) < 100
+    assert wire.response().body == b"GET /behind? "
+
+
 def test_chunk_extensions_and_trailers_are_dropped(wire):
     content = b'3;a=b;c="d"\r\none\r\n0\r\nX-Trailer: x\r\nHost: y\r\n\r\n'
     events = told(wire, request("POST", DRAIN, "Transfer-Encoding: chunked") + content)

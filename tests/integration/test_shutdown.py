@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -81,6 +82,36 @@ def test_requests_are_answered_and_websockets_closed_before_the_end(faulty, numb
     assert server.wait_exit(5) == 0
     assert server.stdout.data.count(b"lifespan shutdown\n") == 1
     assert b"worker.exit" not in server.stderr.data
+
+
+def test_every_request_of_a_connection_that_was_made_is_answered_at_the_end(faulty):
+    """New connections all the time while the server ends: each is refused, or gets its answer."""
+    server = faulty()
+    answers, failures = [], []
+
+    def ask():
+        while True:
+            try:
+                sock = socket.create_connection(("127.0.0.1", server.port), 10)
+            except ConnectionError:
+                return
+            try:
+                with sock:
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                    answers.append(read_response(sock)[0])
+            except ConnectionError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(answers) > 100, 10, "a hundred answers")
+    server.signal(signal.SIGTERM)
+    assert server.wait_exit(10) == 0
+    for thread in threads:
+        thread.join(10)
+    assert set(answers) == {200}
+    assert not failures
 
 
 def test_second_signal_cuts_at_once(faulty):

@@ -144,7 +144,8 @@ def test_worker_killed_under_load_costs_only_what_was_in_flight(faulty):
     load.wait_answers(load.statuses.get(200, 0) + 20)
     load.stop()
     assert set(load.statuses) <= {200, 502}
-    assert load.statuses.get(502, 0) + load.cut <= 3 * 2
+    # Of each of two threads one request at each end, and perhaps the next: another edge may see the end a little later.
+    assert load.statuses.get(502, 0) + load.cut <= 3 * 2 * 2
     assert set(load.codes) <= {SERVICE_RESTART}
 
 
@@ -192,8 +193,8 @@ def test_requests_wait_while_no_worker_is_ready(faulty):
         ("segfault", r"worker\.exit worker=0 pid=\d+ signal=11"),
         ("kill/6", r"worker\.exit worker=0 pid=\d+ signal=6"),
         ("close-links", r"worker\.exit worker=0 pid=\d+ "),
-        ("close-link", r"worker\.exit worker=0 pid=\d+ "),
-        ("garbage/c1", r"worker\.exit worker=0 pid=\d+ "),  # no msgpack
+        ("close-link", r"worker\.exit worker=0 pid=\d+ code=1"),
+        ("garbage/c1", r"(?s)link\.broken process=1 .*worker\.exit"),  # no msgpack
         ("garbage/9100", r"worker\.exit worker=0 pid=\d+ "),  # READY without its items
         ("garbage/93000101", r"served"),  # READY again
         ("garbage/9200ff", r"worker\.exit worker=0 pid=\d+ "),
@@ -307,6 +308,7 @@ def test_child_processes_of_an_application_do_not_hold_up_the_end(faulty):
     seconds = f"30.{os.getpid()}"
     assert get(server, f"/child/{seconds}")[0] == 200
     assert get(server, "/exit/4")[0] == 502
+    server.log_has(r"worker\.exit worker=0 pid=\d+ code=4")
     assert_serves(server)
     assert get(server, f"/child/{seconds}")[0] == 200
     server.signal(signal.SIGTERM)

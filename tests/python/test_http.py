@@ -54,12 +54,13 @@ def test_path_that_is_not_utf8_is_decoded_with_replacement(edge, sent, seen):
 
 def test_body_events(edge):
     assert eval(edge.text("/events", b"all")) == [{"type": "http.request", "body": b"all", "more_body": False}]
-    id = edge.http("/events", b"one", more=True)
-    edge.put([BODY, id, b"two", True], [BODY, id, b"", False])
+    first, second = b"1" * 4000, b"2" * 4000
+    id = edge.http("/events", first, more=True)
+    edge.put([BODY, id, second, True], [BODY, id, b"3" * 97, False])
     assert eval(edge.response(id)[2]) == [
-        {"type": "http.request", "body": b"one", "more_body": True},
-        {"type": "http.request", "body": b"two", "more_body": True},
-        {"type": "http.request", "body": b"", "more_body": False},
+        {"type": "http.request", "body": first, "more_body": True},
+        {"type": "http.request", "body": second, "more_body": True},
+        {"type": "http.request", "body": b"3" * 97, "more_body": False},
     ]
 
 
@@ -72,14 +73,15 @@ def test_disconnect_after_the_response_and_ignored_messages(edge, notes):
 
 
 def test_disconnect_comes_after_what_was_uploaded(edge, notes):
-    id = edge.http("/gone", b"1", more=True)
-    edge.put([BODY, id, b"2", True], [DISCONNECT, id, None, ""])
+    first, second = b"1" * 4000, b"2" * 4000
+    id = edge.http("/gone", first, more=True)
+    edge.put([BODY, id, second, True], [DISCONNECT, id, None, ""])
     disconnect = {"type": "http.disconnect"}
     assert notes(1) == [
         (
             [
-                {"type": "http.request", "body": b"1", "more_body": True},
-                {"type": "http.request", "body": b"2", "more_body": True},
+                {"type": "http.request", "body": first, "more_body": True},
+                {"type": "http.request", "body": second, "more_body": True},
                 disconnect,
                 disconnect,
             ],

@@ -29,6 +29,7 @@ struct http_trace {
     bool in_body;
     bool is_bad;
     unsigned status; /* of BAD */
+    size_t bad_at;   /* where BAD stands in the text */
 };
 
 static inline void http_trace_require(bool promise)
@@ -109,6 +110,7 @@ static inline void http_trace_put_event(struct http_trace *t, const struct http_
         http_trace_require(event->reason != NULL && event->status >= 400 && event->status < 600);
         t->is_bad = true;
         t->status = event->status;
+        t->bad_at = t->len;
         snprintf(status, sizeof(status), "BAD %u ", event->status);
         http_trace_put_str(t, status);
         http_trace_put_str(t, event->reason);
@@ -117,22 +119,23 @@ static inline void http_trace_put_event(struct http_trace *t, const struct http_
     }
 }
 
-/* What is told of a head that is not complete must still be bytes that exist: it goes to the access
- * log. */
-static inline unsigned http_trace_touch(const struct http_head *head)
+/* What is known of a head that is not complete must be bytes that exist: it goes to the access log.
+ */
+static inline void http_trace_look_at(const struct http_head *head)
 {
-    unsigned sum = 0;
-    const struct slice parts[] = {head->line.method, head->line.target, head->line.path, head->line.query,
-                                  head->line.authority};
-    for (size_t n = 0; n < sizeof(parts) / sizeof(parts[0]); n++)
+    const struct slice parts[] = {head->line.method, head->line.target, head->line.path,
+                                  head->line.query, head->line.authority};
+    for (size_t n = 0; n < sizeof(parts) / sizeof(parts[0]); n++) {
+        size_t sum = 0;
         for (size_t i = 0; i < parts[n].len; i++)
             sum += parts[n].ptr[i];
-    return sum;
+        http_trace_require(sum <= parts[n].len * UINT8_MAX);
+    }
 }
 
 /* Reads @len bytes from a block of exactly that size, which the sanitizer watches. */
-static inline void http_trace_feed(struct http_trace *t, struct http_reader *r, struct http_head *head,
-                                   const uint8_t *in, size_t len)
+static inline void http_trace_feed(struct http_trace *t, struct http_reader *r,
+                                   struct http_head *head, const uint8_t *in, size_t len)
 {
     uint8_t *block = malloc(len > 0 ? len : 1);
     http_trace_require(block != NULL);
@@ -140,14 +143,13 @@ static inline void http_trace_feed(struct http_trace *t, struct http_reader *r, 
         memcpy(block, in, len);
     const uint8_t *next = block;
     size_t left = len;
-    volatile unsigned seen = 0;
     struct http_event event;
     do {
         const size_t before = left;
         http_reader_next(r, &event, &next, &left);
         http_trace_require(left <= before && next == block + len - left);
         http_trace_put_event(t, &event, head);
-        seen += http_trace_touch(head);
+        http_trace_look_at(head);
         if (event.kind == HTTP_EVENT_END) {
             http_head_reset(head);
             http_reader_begin(r, head);
@@ -158,8 +160,8 @@ static inline void http_trace_feed(struct http_trace *t, struct http_reader *r, 
 }
 
 /* Reads @wire: @first bytes, then @rest bytes at a time. */
-static inline void http_trace_read(struct http_trace *t, const struct http_limits *limits, struct slice wire,
-                                   size_t first, size_t rest)
+static inline void http_trace_read(struct http_trace *t, const struct http_limits *limits,
+                                   struct slice wire, size_t first, size_t rest)
 {
     struct http_reader r;
     struct http_head head;

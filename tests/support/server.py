@@ -80,7 +80,7 @@ class Channelsd:
         self.expect_exit = expect_exit
         self.port = None
         self.sockets = []  # of clients; closed at the end of the test
-        self.command = [*prefix, str(binary())]
+        self.command = [*prefix, *self.program()]
         if tcp:
             self.command += ["-b", "127.0.0.1", "-p", "0"]
         self.command += [*map(str, arguments)]
@@ -110,6 +110,10 @@ class Channelsd:
             except BaseException:
                 self.kill_group()
                 raise
+
+    @staticmethod
+    def program():
+        return [str(binary())]
 
     def wait_ready(self):
         match = self.stderr.wait_for(rb"Listening on (?:TCP address \S*:(\d+)|unix socket)", START_SECONDS)
@@ -193,6 +197,17 @@ class Channelsd:
         else:
             self.kill_group()
             print(self.stderr.text(), file=sys.stderr)
+
+
+class Daphne(Channelsd):
+    """The server that channelsd replaces, run the same way: what is the same is measured on both."""
+
+    def __init__(self, app, *arguments, env=None, **kwargs):
+        super().__init__(app, *arguments, env={"PYTHONUNBUFFERED": "1", **(env or {})}, **kwargs)
+
+    @staticmethod
+    def program():
+        return [sys.executable, "-m", "daphne"]
 
 
 def read_response(sock, method="GET"):

@@ -136,7 +136,11 @@ def dial(server, seconds=SECONDS):
 def dial_unix(path, seconds=SECONDS):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(seconds)
-    sock.connect(str(path))
+    try:
+        sock.connect(str(path))
+    except OSError:
+        sock.close()
+        raise
     return Wire(sock)
 
 

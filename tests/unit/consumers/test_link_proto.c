@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Bytes by hand: docs/link-protocol.md for the records, github.com/msgpack/msgpack/blob/master/spec.md
- * for their form.
+ * Bytes by hand: docs/link-protocol.md for the records,
+ * github.com/msgpack/msgpack/blob/master/spec.md for their form.
  */
 #include "consumers/hosted/link_proto.h"
 
@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                   \
+    {                                                   \
+        (const uint8_t *)(literal), sizeof(literal) - 1 \
+    }
 
 static void assert_bytes(const char *why, const uint8_t *got, size_t len, struct slice want)
 {
@@ -32,7 +35,8 @@ static void small_records_are_these_bytes(void **state)
 {
     (void)state;
     uint8_t out[LINK_SMALL_MAX];
-#define WROTE(end, literal) assert_bytes(#end, out, (size_t)((end) - out), (struct slice)TEXT(literal))
+#define WROTE(end, literal) \
+    assert_bytes(#end, out, (size_t)((end)-out), (struct slice)TEXT(literal))
     WROTE(link_write_hello(out, 0), "\x93\x00\x01\x00");
     WROTE(link_write_hello(out, 200), "\x93\x00\x01\xcc\xc8");
     WROTE(link_write_disconnect_head(out, 5, false, 0, 0), "\x94\x06\x05\xc0\xa0");
@@ -66,8 +70,9 @@ static void small_records_are_these_bytes(void **state)
 }
 
 /* Writes @scope into a block of exactly the bound, which the sanitizer watches. */
-static void assert_open(const char *why, uint64_t id, const struct scope *scope, const struct slice *subprotocols,
-                        size_t count, size_t body_len, struct slice want)
+static void assert_open(const char *why, uint64_t id, const struct scope *scope,
+                        const struct slice *subprotocols, size_t count, size_t body_len,
+                        struct slice want)
 {
     const size_t bound = link_open_bound(scope, subprotocols, count);
     uint8_t *out = malloc(bound);
@@ -157,14 +162,24 @@ static void the_bound_holds_for_scopes_of_any_size(void **state)
     for (size_t len = 0; len <= LONG; len = len * 3 + 31) {
         const struct slice field = slice_make(bytes, len);
         for (size_t i = 0; i < MANY; i++) {
-            headers[i] = (struct header){slice_make(bytes, len / MANY), slice_make(bytes, len / 100)};
+            headers[i] =
+                (struct header){slice_make(bytes, len / MANY), slice_make(bytes, len / 100)};
             subprotocols[i] = slice_make(bytes, len / 100);
         }
         for (unsigned type = SCOPE_HTTP; type <= SCOPE_WEBSOCKET; type++) {
             const struct scope scope = {
-                .type = (enum scope_type)type, .http_version = TEXT("1.1"), .method = field, .scheme = field,
-                .path = field, .raw_path = field, .query = field, .root_path = field, .headers = headers,
-                .header_count = MANY, .client = {field, 65535, true}, .server = {field, 65535, true},
+                .type = (enum scope_type)type,
+                .http_version = TEXT("1.1"),
+                .method = field,
+                .scheme = field,
+                .path = field,
+                .raw_path = field,
+                .query = field,
+                .root_path = field,
+                .headers = headers,
+                .header_count = MANY,
+                .client = {field, 65535, true},
+                .server = {field, 65535, true},
             };
             const size_t bound = link_open_bound(&scope, subprotocols, MANY);
             uint8_t *out = malloc(bound);
@@ -203,38 +218,62 @@ struct good_row {
 
 static const struct good_row good_rows[] = {
     {"READY", TEXT("\x93\x00\x01\xcd\x30\x39"), {.op = LINK_READY, .id = 12345, .number = 1}},
-    {"START", TEXT("\x96\x01\x05\xcc\xc8\x91\x92\xc4\x01"
-                   "a\xc4\x02"
-                   "bc\xc4\x02hi\xc3"),
-     {.op = LINK_START, .id = 5, .number = 200, .data = TEXT("hi"), .flag = true, .header_count = 1}},
-    {"START without anything", TEXT("\x96\x01\x05\xcc\xcc\x90\xc4\x00\xc2"), {.op = LINK_START, .id = 5, .number = 204}},
-    {"BODY", TEXT("\x94\x02\x05\xc4\x03"
-                  "abc\xc3"),
+    {"START",
+     TEXT("\x96\x01\x05\xcc\xc8\x91\x92\xc4\x01"
+          "a\xc4\x02"
+          "bc\xc4\x02hi\xc3"),
+     {.op = LINK_START,
+      .id = 5,
+      .number = 200,
+      .data = TEXT("hi"),
+      .flag = true,
+      .header_count = 1}},
+    {"START without anything",
+     TEXT("\x96\x01\x05\xcc\xcc\x90\xc4\x00\xc2"),
+     {.op = LINK_START, .id = 5, .number = 204}},
+    {"BODY",
+     TEXT("\x94\x02\x05\xc4\x03"
+          "abc\xc3"),
      {.op = LINK_ANSWER_BODY, .id = 5, .data = TEXT("abc"), .flag = true}},
     {"the last BODY", TEXT("\x94\x02\x05\xc4\x00\xc2"), {.op = LINK_ANSWER_BODY, .id = 5}},
     {"ACCEPT", TEXT("\x94\x03\x05\xc0\x90"), {.op = LINK_ACCEPT, .id = 5}},
-    {"ACCEPT with all", TEXT("\x94\x03\x05\xa4"
-                             "chat\x91\x92\xc4\x01"
-                             "a\xc4\x02"
-                             "bc"),
+    {"ACCEPT with all",
+     TEXT("\x94\x03\x05\xa4"
+          "chat\x91\x92\xc4\x01"
+          "a\xc4\x02"
+          "bc"),
      {.op = LINK_ACCEPT, .id = 5, .data = TEXT("chat"), .header_count = 1}},
-    {"SEND of text", TEXT("\x93\x04\x05\xa2hi"), {.op = LINK_SEND, .id = 5, .data = TEXT("hi"), .is_text = true}},
-    {"SEND of long text", TEXT("\x93\x04\x05\xd9\x02hi"), {.op = LINK_SEND, .id = 5, .data = TEXT("hi"), .is_text = true}},
+    {"SEND of text",
+     TEXT("\x93\x04\x05\xa2hi"),
+     {.op = LINK_SEND, .id = 5, .data = TEXT("hi"), .is_text = true}},
+    {"SEND of long text",
+     TEXT("\x93\x04\x05\xd9\x02hi"),
+     {.op = LINK_SEND, .id = 5, .data = TEXT("hi"), .is_text = true}},
     {"SEND of empty text", TEXT("\x93\x04\x05\xa0"), {.op = LINK_SEND, .id = 5, .is_text = true}},
-    {"SEND of bytes", TEXT("\x93\x04\x05\xc4\x02hi"), {.op = LINK_SEND, .id = 5, .data = TEXT("hi")}},
-    {"PART", TEXT("\x95\x05\x05\xc4\x02hi\xc3\xc2"),
+    {"SEND of bytes",
+     TEXT("\x93\x04\x05\xc4\x02hi"),
+     {.op = LINK_SEND, .id = 5, .data = TEXT("hi")}},
+    {"PART",
+     TEXT("\x95\x05\x05\xc4\x02hi\xc3\xc2"),
      {.op = LINK_ANSWER_PART, .id = 5, .data = TEXT("hi"), .is_text = true}},
-    {"the last PART", TEXT("\x95\x05\x05\xc4\x00\xc2\xc3"), {.op = LINK_ANSWER_PART, .id = 5, .flag = true}},
-    {"CLOSE", TEXT("\x94\x06\x05\xcd\x03\xe8\xa3"
-                   "bye"),
+    {"the last PART",
+     TEXT("\x95\x05\x05\xc4\x00\xc2\xc3"),
+     {.op = LINK_ANSWER_PART, .id = 5, .flag = true}},
+    {"CLOSE",
+     TEXT("\x94\x06\x05\xcd\x03\xe8\xa3"
+          "bye"),
      {.op = LINK_CLOSE, .id = 5, .number = 1000, .data = TEXT("bye")}},
-    {"CREDIT", TEXT("\x94\x07\x05\xcd\x80\x00\x40"), {.op = LINK_CONSUMED, .id = 5, .number = 32768, .count = 64}},
+    {"CREDIT",
+     TEXT("\x94\x07\x05\xcd\x80\x00\x40"),
+     {.op = LINK_CONSUMED, .id = 5, .number = 32768, .count = 64}},
     {"BEAT", TEXT("\x92\x08\x07"), {.op = LINK_BEAT_ANSWER, .id = 7}},
     {"END", TEXT("\x93\x09\x05\xc3"), {.op = LINK_END, .id = 5, .flag = true}},
     {"END without failure", TEXT("\x93\x09\x05\xc2"), {.op = LINK_END, .id = 5}},
-    {"the largest id", TEXT("\x93\x09\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xc2"),
+    {"the largest id",
+     TEXT("\x93\x09\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xc2"),
      {.op = LINK_END, .id = UINT64_C(0x1fffffffffffff)}},
-    {"longer forms than need be", TEXT("\xdd\x00\x00\x00\x03\xcc\x09\xcf\x00\x00\x00\x00\x00\x00\x00\x05\xc2"),
+    {"longer forms than need be",
+     TEXT("\xdd\x00\x00\x00\x03\xcc\x09\xcf\x00\x00\x00\x00\x00\x00\x00\x05\xc2"),
      {.op = LINK_END, .id = 5}},
 };
 
@@ -246,12 +285,14 @@ static void every_answer_is_read(void **state)
         const struct link_answer *want = &good_rows[i].want;
         uint8_t *block = NULL;
         size_t used = 0;
-        assert_int_equal(pack_scan(&used, good_rows[i].in.ptr, good_rows[i].in.len, LINK_RECORD_MAX), PACK_DONE);
+        assert_int_equal(
+            pack_scan(&used, good_rows[i].in.ptr, good_rows[i].in.len, LINK_RECORD_MAX), PACK_DONE);
         assert_int_equal(used, good_rows[i].in.len);
         if (read_answer(&got, good_rows[i].in, &block) != ERR_OK)
             fail_msg("%s was refused", good_rows[i].why);
-        if (got.op != want->op || got.id != want->id || got.number != want->number || got.count != want->count ||
-            !slice_eq(got.data, want->data) || got.is_text != want->is_text || got.flag != want->flag ||
+        if (got.op != want->op || got.id != want->id || got.number != want->number ||
+            got.count != want->count || !slice_eq(got.data, want->data) ||
+            got.is_text != want->is_text || got.flag != want->flag ||
             got.header_count != want->header_count)
             fail_msg("%s was read as something else", good_rows[i].why);
         if (got.header_count == 1)
@@ -268,8 +309,10 @@ static void no_beginning_of_an_answer_is_an_answer(void **state)
             struct link_answer got;
             uint8_t *block = NULL;
             size_t used = 0;
-            assert_int_equal(pack_scan(&used, good_rows[i].in.ptr, len, LINK_RECORD_MAX), PACK_MORE);
-            assert_int_equal(read_answer(&got, slice_make(good_rows[i].in.ptr, len), &block), ERR_PROTO);
+            assert_int_equal(pack_scan(&used, good_rows[i].in.ptr, len, LINK_RECORD_MAX),
+                             PACK_MORE);
+            assert_int_equal(read_answer(&got, slice_make(good_rows[i].in.ptr, len), &block),
+                             ERR_PROTO);
             free(block);
         }
 }
@@ -409,7 +452,8 @@ static void changed_bytes_never_lead_out_of_the_record(void **state)
             record[unit_random(&seed) % row->in.len] = (uint8_t)unit_random(&seed);
         if (read_answer(&got, slice_make(record, row->in.len), &block) == ERR_OK) {
             assert_true(got.data.len < row->in.len && got.header_count < row->in.len);
-            assert_true(got.data.len == 0 || (got.data.ptr > block && got.data.ptr + got.data.len <= block + row->in.len));
+            assert_true(got.data.len == 0 || (got.data.ptr > block &&
+                                              got.data.ptr + got.data.len <= block + row->in.len));
         }
         free(block);
     }

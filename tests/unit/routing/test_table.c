@@ -11,7 +11,8 @@ static void what_no_route_takes_goes_to_the_fallback(void **state)
     static const struct {
         enum scope_type type;
         const char *path;
-    } rows[] = {{SCOPE_HTTP, "/"}, {SCOPE_WEBSOCKET, "/ws/chat/"}, {SCOPE_HTTP, ""}, {SCOPE_HTTP, "*"}};
+    } rows[] = {
+        {SCOPE_HTTP, "/"}, {SCOPE_WEBSOCKET, "/ws/chat/"}, {SCOPE_HTTP, ""}, {SCOPE_HTTP, "*"}};
     int ctx = 0;
     const struct route_table table = {.fallback = {.kind = &some_kind, .ctx = &ctx}};
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {

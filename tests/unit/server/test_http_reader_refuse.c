@@ -9,9 +9,13 @@
 #include "tests/support/http_trace.h"
 #include "tests/support/unit.h"
 
-static const struct http_limits usual = {.max_line_bytes = 8190, .max_header_bytes = 16384, .max_headers = 100};
+static const struct http_limits usual = {
+    .max_line_bytes = 8190, .max_header_bytes = 16384, .max_headers = 100};
 
-#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                   \
+    {                                                   \
+        (const uint8_t *)(literal), sizeof(literal) - 1 \
+    }
 #define HOST "Host: h\r\n"
 #define GET "GET / HTTP/1.1\r\n"
 #define POST "POST / HTTP/1.1\r\n"
@@ -32,7 +36,8 @@ static void assert_same(struct slice in, size_t first, size_t rest, const char *
 {
     http_trace_read(&trace, &usual, in, first, rest);
     if (strcmp(trace.text, whole_text) != 0)
-        fail_msg("%s, cut at %zu, then every %zu:\ngot\n%swhole\n%s", why, first, rest, trace.text, whole_text);
+        fail_msg("%s, cut at %zu, then every %zu:\ngot\n%swhole\n%s", why, first, rest, trace.text,
+                 whole_text);
 }
 
 /* The status, and the same events however the input is cut. */
@@ -42,7 +47,8 @@ static void assert_refused(const struct row *rows, size_t count)
         const size_t len = rows[i].in.len;
         http_trace_read(&trace, &usual, rows[i].in, len, len);
         const bool told = strncmp(trace.text, "HEAD ", 5) == 0;
-        if (!trace.is_bad || trace.status != rows[i].want || told != rows[i].told || trace.requests > 0)
+        if (!trace.is_bad || trace.status != rows[i].want || told != rows[i].told ||
+            trace.requests > 0)
             fail_msg("%s: want %u, got %s", rows[i].why, rows[i].want, trace.text);
         memcpy(whole_text, trace.text, trace.len + 1);
         for (size_t cut = 0; cut <= len; cut++)
@@ -57,7 +63,8 @@ static void bad_request_lines_are_refused(void **state)
     (void)state;
     static const struct row rows[] = {
         {"TLS on this port", TEXT("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), 400, false},
-        {"TLS with a line end in it", TEXT("\x16\x03\x01\x02\n\x01\x00\x01\xfc\x03\x03"), 400, false},
+        {"TLS with a line end in it", TEXT("\x16\x03\x01\x02\n\x01\x00\x01\xfc\x03\x03"), 400,
+         false},
         {"two empty lines before", TEXT("\r\n\r\n" GET HOST "\r\n"), 400, false},
         {"an empty line without CR", TEXT("\n" GET HOST "\r\n"), 400, false},
         {"a blank before the method", TEXT(" GET / HTTP/1.1\r\n" HOST "\r\n"), 400, false},
@@ -101,7 +108,8 @@ static void bad_headers_are_refused(void **state)
         {"ESC in a value", TEXT(GET HOST "A: \x1b[1m\r\n\r\n"), 400, false},
         {"DEL in a value", TEXT(GET HOST "A: x\x7f\r\n\r\n"), 400, false},
         {"NEL in a value", TEXT(GET HOST "A: x\x85y\r\n\r\n"), 400, false},
-        {"a control byte in a header that is left out", TEXT(GET HOST "A_b: x\x01\r\n\r\n"), 400, false},
+        {"a control byte in a header that is left out", TEXT(GET HOST "A_b: x\x01\r\n\r\n"), 400,
+         false},
         {"Host twice", TEXT(GET HOST HOST "\r\n"), 400, false},
         {"Host twice in other case", TEXT(GET HOST "hOST: other\r\n\r\n"), 400, false},
     };
@@ -112,10 +120,14 @@ static void ambiguous_framing_is_refused(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        {"a length, then chunked", TEXT(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, false},
-        {"chunked, then a length", TEXT(POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"), 400, false},
-        {"two lengths", TEXT(POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"), 400, false},
-        {"the same length twice", TEXT(POST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"), 400, false},
+        {"a length, then chunked",
+         TEXT(POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, false},
+        {"chunked, then a length",
+         TEXT(POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"), 400, false},
+        {"two lengths", TEXT(POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"), 400,
+         false},
+        {"the same length twice", TEXT(POST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+         400, false},
         {"a list of lengths", TEXT(POST "Content-Length: 5, 5\r\n\r\nhello"), 400, false},
         {"a length with a sign", TEXT(POST "Content-Length: +5\r\n\r\nhello"), 400, false},
         {"a length below zero", TEXT(POST "Content-Length: -1\r\n\r\nhello"), 400, false},
@@ -123,24 +135,35 @@ static void ambiguous_framing_is_refused(void **state)
         {"an empty length", TEXT(POST "Content-Length:\r\n\r\nhello"), 400, false},
         {"a blank length", TEXT(POST "Content-Length: \t\r\n\r\nhello"), 400, false},
         {"a blank in a length", TEXT(POST "Content-Length: 1 2\r\n\r\nhello"), 400, false},
-        {"a length over 2^64", TEXT(POST "Content-Length: 18446744073709551616\r\n\r\nhello"), 400, false},
-        {"Transfer-Encoding in HTTP/1.0", TEXT("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, false},
+        {"a length over 2^64", TEXT(POST "Content-Length: 18446744073709551616\r\n\r\nhello"), 400,
+         false},
+        {"Transfer-Encoding in HTTP/1.0",
+         TEXT("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, false},
         {"another coding", TEXT(POST "Transfer-Encoding: gzip\r\n\r\nx"), 400, false},
         {"identity", TEXT(POST "Transfer-Encoding: identity\r\n\r\nx"), 400, false},
-        {"another coding below chunked", TEXT(POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 400, false},
-        {"another coding over chunked", TEXT(POST "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), 400, false},
-        {"chunked twice in a list", TEXT(POST "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"), 400, false},
-        {"chunked in two fields", TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400,
-         false},
+        {"another coding below chunked",
+         TEXT(POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 400, false},
+        {"another coding over chunked",
+         TEXT(POST "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), 400, false},
+        {"chunked twice in a list",
+         TEXT(POST "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"), 400, false},
+        {"chunked in two fields",
+         TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+         400, false},
         {"chunked and identity in two fields",
-         TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"), 400, false},
-        {"an empty Transfer-Encoding", TEXT(POST "Transfer-Encoding:\r\n\r\n0\r\n\r\n"), 400, false},
+         TEXT(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+         400, false},
+        {"an empty Transfer-Encoding", TEXT(POST "Transfer-Encoding:\r\n\r\n0\r\n\r\n"), 400,
+         false},
         {"half the word", TEXT(POST "Transfer-Encoding: chunke\r\n\r\n0\r\n\r\n"), 400, false},
-        {"a word that begins so", TEXT(POST "Transfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n"), 400, false},
+        {"a word that begins so", TEXT(POST "Transfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n"), 400,
+         false},
         {"a quoted word", TEXT(POST "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"), 400, false},
         {"a parameter", TEXT(POST "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"), 400, false},
-        {"a vertical tab before it", TEXT(POST "Transfer-Encoding: \vchunked\r\n\r\n0\r\n\r\n"), 400, false},
-        {"a blank before the colon", TEXT(POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"), 400, false},
+        {"a vertical tab before it", TEXT(POST "Transfer-Encoding: \vchunked\r\n\r\n0\r\n\r\n"),
+         400, false},
+        {"a blank before the colon", TEXT(POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"), 400,
+         false},
     };
     assert_refused(rows, UNIT_ROWS(rows));
 }
@@ -163,7 +186,8 @@ static void bad_chunks_are_refused(void **state)
         {"nothing behind the data", TEXT(CHUNKED "3\r\nabc0\r\n\r\n"), 400, true},
         {"more data than the size", TEXT(CHUNKED "3\r\nabcd\r\n0\r\n\r\n"), 400, true},
         {"LF only behind an extension", TEXT(CHUNKED "3;a\nabc\r\n0\r\n\r\n"), 400, true},
-        {"a line end in a quoted extension", TEXT(CHUNKED "3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n"), 400, true},
+        {"a line end in a quoted extension", TEXT(CHUNKED "3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n"), 400,
+         true},
         {"NUL in an extension", TEXT(CHUNKED "3;a\0\r\nabc\r\n0\r\n\r\n"), 400, true},
         {"LF only behind the last chunk", TEXT(CHUNKED "0\n\r\n"), 400, true},
         {"LF only at the end", TEXT(CHUNKED "0\r\n\n"), 400, true},
@@ -199,7 +223,8 @@ static unsigned status_of(const struct http_limits *limits, size_t chunk)
 static void the_ceilings_hold_at_n_and_n_plus_1(void **state)
 {
     (void)state;
-    static const struct http_limits small = {.max_line_bytes = 40, .max_header_bytes = 30, .max_headers = 4};
+    static const struct http_limits small = {
+        .max_line_bytes = 40, .max_header_bytes = 30, .max_headers = 4};
     static const struct {
         const char *why;
         const char *before;
@@ -225,7 +250,8 @@ static void the_ceilings_hold_at_n_and_n_plus_1(void **state)
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
         struct http_limits limits = small;
         if (strncmp(rows[i].before, "POST", 4) == 0)
-            limits.max_header_bytes = 30 + 30; /* "host", "h", "transfer-encoding" and "chunked" are 29 */
+            limits.max_header_bytes =
+                30 + 30; /* "host", "h", "transfer-encoding" and "chunked" are 29 */
         const size_t most = rows[i].most + limits.max_header_bytes - small.max_header_bytes;
         for (size_t chunk = 1; chunk <= sizeof(made); chunk = chunk * 4 + 3) {
             make(rows[i].before, 'x', most, rows[i].behind);
@@ -235,7 +261,8 @@ static void the_ceilings_hold_at_n_and_n_plus_1(void **state)
             make(rows[i].before, 'x', most + 1, rows[i].behind);
             status = status_of(&limits, chunk);
             if (status != rows[i].want)
-                fail_msg("%s: %zu bytes give %u, want %u", rows[i].why, most + 1, status, rows[i].want);
+                fail_msg("%s: %zu bytes give %u, want %u", rows[i].why, most + 1, status,
+                         rows[i].want);
         }
     }
 }
@@ -243,7 +270,8 @@ static void the_ceilings_hold_at_n_and_n_plus_1(void **state)
 static void a_line_without_end_is_refused_at_the_ceiling(void **state)
 {
     (void)state;
-    static const struct http_limits small = {.max_line_bytes = 40, .max_header_bytes = 30, .max_headers = 4};
+    static const struct http_limits small = {
+        .max_line_bytes = 40, .max_header_bytes = 30, .max_headers = 4};
     make("GET /", 'x', 100, "");
     http_trace_read(&trace, &small, slice_str(made), 1, 1);
     assert_int_equal(trace.status, 414);
@@ -256,7 +284,8 @@ static void a_line_without_end_is_refused_at_the_ceiling(void **state)
 static void the_number_of_headers_has_a_ceiling_that_left_out_ones_count_for(void **state)
 {
     (void)state;
-    static const struct http_limits limits = {.max_line_bytes = 40, .max_header_bytes = 300, .max_headers = 4};
+    static const struct http_limits limits = {
+        .max_line_bytes = 40, .max_header_bytes = 300, .max_headers = 4};
     make(GET "A: 1\r\nB: 2\r\nC_: 3\r\nD: 4\r\n", ' ', 0, "\r\n");
     assert_int_equal(status_of(&limits, 1), 0);
     make(GET "A: 1\r\nB: 2\r\nC_: 3\r\nD: 4\r\nE: 5\r\n", ' ', 0, "\r\n");
@@ -267,7 +296,8 @@ static void the_number_of_headers_has_a_ceiling_that_left_out_ones_count_for(voi
 static void every_request_has_the_whole_ceilings(void **state)
 {
     (void)state;
-    static const struct http_limits limits = {.max_line_bytes = 20, .max_header_bytes = 12, .max_headers = 1};
+    static const struct http_limits limits = {
+        .max_line_bytes = 20, .max_header_bytes = 12, .max_headers = 1};
     static const char two[] = "\r\nGET /12345 HTTP/1.1\r\nA: 12345678901\r\n\r\n"
                               "\r\nGET /12345 HTTP/1.1\r\nA: 12345678901\r\n\r\n";
     http_trace_read(&trace, &limits, slice_str(two), sizeof(two), sizeof(two));
@@ -278,10 +308,14 @@ static void every_request_has_the_whole_ceilings(void **state)
 static void each_chunk_may_have_extensions_up_to_the_ceiling(void **state)
 {
     (void)state;
-    static const struct http_limits limits = {.max_line_bytes = 20, .max_header_bytes = 30, .max_headers = 3};
-    make(POST "Transfer-Encoding: chunked\r\n\r\n1;sum=0123456789\r\na\r\n1;sum=0123456789\r\nb\r\n1;sum=0123456789\r\nc\r\n"
-         "0\r\nA: ",
-         'x', 29, "\r\n\r\n");
+    static const struct http_limits limits = {
+        .max_line_bytes = 20, .max_header_bytes = 30, .max_headers = 3};
+    make(
+        POST
+        "Transfer-Encoding: "
+        "chunked\r\n\r\n1;sum=0123456789\r\na\r\n1;sum=0123456789\r\nb\r\n1;sum=0123456789\r\nc\r\n"
+        "0\r\nA: ",
+        'x', 29, "\r\n\r\n");
     assert_int_equal(status_of(&limits, 1), 0);
     assert_int_equal(status_of(&limits, sizeof(made)), 0);
 }
@@ -294,7 +328,8 @@ static void every_failing_allocation_ends_in_500(void **state)
     char many[4096] = "GET http://a/ HTTP/1.1\r\n";
     size_t len = strlen(many);
     for (unsigned i = 0; i < 70; i++)
-        len += (size_t)snprintf(many + len, sizeof(many) - len, "X-Header-%u: the value %u\r\n", i, i);
+        len +=
+            (size_t)snprintf(many + len, sizeof(many) - len, "X-Header-%u: the value %u\r\n", i, i);
     memcpy(many + len, "\r\n", 2);
     for (size_t chunk = 1; chunk < 5000; chunk *= 17) {
         unsigned failed = 0;
@@ -335,7 +370,8 @@ static void the_line_can_be_read_while_the_headers_come(void **state)
     assert_true(slice_eq_str(head.line.method, "GET"));
     assert_true(slice_eq_str(head.line.target, "/path?query"));
     http_head_reset(&head);
-    assert_int_equal(head.line.method.len, 0); /* a head that is lent again knows no older request */
+    assert_int_equal(head.line.method.len,
+                     0); /* a head that is lent again knows no older request */
     http_head_deinit(&head);
 }
 

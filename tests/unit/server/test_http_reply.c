@@ -114,27 +114,32 @@ static void the_framing_follows_from_method_status_version_and_length(void **sta
         {"whole", 200, 1, WHOLE, "", HTTP_FRAMING_LENGTH, 5},
         {"whole, 1.0", 200, 0, WHOLE, "", HTTP_FRAMING_LENGTH, 5},
         {"whole, with its length", 200, 1, WHOLE, "Content-Length: 5\n", HTTP_FRAMING_LENGTH, 5},
-        {"whole, with another length", 200, 1, WHOLE, "content-length: 7\n", HTTP_FRAMING_LENGTH, 7},
+        {"whole, with another length", 200, 1, WHOLE, "content-length: 7\n", HTTP_FRAMING_LENGTH,
+         7},
         {"streamed", 200, 1, STREAMED, "", HTTP_FRAMING_CHUNKED, 0},
         {"streamed, 1.0", 200, 0, STREAMED, "", HTTP_FRAMING_CLOSE, 0},
         {"streamed, with length", 200, 1, STREAMED, "CONTENT-LENGTH: 9\n", HTTP_FRAMING_LENGTH, 9},
-        {"streamed, with length, 1.0", 200, 0, STREAMED, "Content-Length: 9\n", HTTP_FRAMING_LENGTH, 9},
-        {"the application's own chunked is not its business", 200, 1, STREAMED, "Transfer-Encoding: chunked\n",
-         HTTP_FRAMING_CHUNKED, 0},
+        {"streamed, with length, 1.0", 200, 0, STREAMED, "Content-Length: 9\n", HTTP_FRAMING_LENGTH,
+         9},
+        {"the application's own chunked is not its business", 200, 1, STREAMED,
+         "Transfer-Encoding: chunked\n", HTTP_FRAMING_CHUNKED, 0},
         {"HEAD, whole", 200, 1, HEAD | WHOLE, "", HTTP_FRAMING_NONE, 0},
         {"HEAD, with length", 200, 1, HEAD, "Content-Length: 9\n", HTTP_FRAMING_NONE, 9},
         {"HEAD, streamed, 1.0", 200, 0, HEAD, "", HTTP_FRAMING_NONE, 0},
         {"204", 204, 1, WHOLE, "", HTTP_FRAMING_NONE, 0},
         {"204 streamed", 204, 1, STREAMED, "", HTTP_FRAMING_NONE, 0},
-        {"304 with the length of what was not sent", 304, 1, WHOLE, "Content-Length: 9\n", HTTP_FRAMING_NONE, 9},
+        {"304 with the length of what was not sent", 304, 1, WHOLE, "Content-Length: 9\n",
+         HTTP_FRAMING_NONE, 9},
         {"304, 1.0", 304, 0, STREAMED, "", HTTP_FRAMING_NONE, 0},
         {"205 has a body like any other", 205, 1, WHOLE, "", HTTP_FRAMING_LENGTH, 5},
         {"an error", 500, 1, STREAMED, "", HTTP_FRAMING_CHUNKED, 0},
         {"the last status", 999, 1, WHOLE, "", HTTP_FRAMING_LENGTH, 5},
-        {"the same length twice", 200, 1, WHOLE, "Content-Length: 5\nContent-Length: 5\n", HTTP_FRAMING_LENGTH, 5},
-        {"blanks around the length", 200, 1, WHOLE, "Content-Length:  5 \n", HTTP_FRAMING_LENGTH, 5},
-        {"the longest length", 200, 1, STREAMED, "Content-Length: 999999999999999999\n", HTTP_FRAMING_LENGTH,
-         UINT64_C(999999999999999999)},
+        {"the same length twice", 200, 1, WHOLE, "Content-Length: 5\nContent-Length: 5\n",
+         HTTP_FRAMING_LENGTH, 5},
+        {"blanks around the length", 200, 1, WHOLE, "Content-Length:  5 \n", HTTP_FRAMING_LENGTH,
+         5},
+        {"the longest length", 200, 1, STREAMED, "Content-Length: 999999999999999999\n",
+         HTTP_FRAMING_LENGTH, UINT64_C(999999999999999999)},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
         struct header headers[4];
@@ -152,11 +157,15 @@ static void the_framing_follows_from_method_status_version_and_length(void **sta
         if (wrong != NULL)
             fail_msg("%s: %s", rows[i].why, wrong);
         if (reply.framing != rows[i].want || reply.length != rows[i].length)
-            fail_msg("%s: framing %d length %llu", rows[i].why, (int)reply.framing, (unsigned long long)reply.length);
+            fail_msg("%s: framing %d length %llu", rows[i].why, (int)reply.framing,
+                     (unsigned long long)reply.length);
     }
 }
 
-#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                   \
+    {                                                   \
+        (const uint8_t *)(literal), sizeof(literal) - 1 \
+    }
 
 static void what_would_break_the_head_is_refused_by_name(void **state)
 {
@@ -189,7 +198,10 @@ static void what_would_break_the_head_is_refused_by_name(void **state)
         {"NUL in a name", 200, {TEXT("X\0A"), TEXT("b")}, true},
         {"a name that is not ASCII", 200, {TEXT("X-\xc3\xa9"), TEXT("b")}, true},
         {"no name", 200, {TEXT(""), TEXT("b")}, true},
-        {"a header that is never written is checked too", 200, {TEXT("Connection"), TEXT("a\r\nb")}, true},
+        {"a header that is never written is checked too",
+         200,
+         {TEXT("Connection"), TEXT("a\r\nb")},
+         true},
         {"an empty length", 200, {TEXT("Content-Length"), TEXT("")}, true},
         {"a length below zero", 200, {TEXT("Content-Length"), TEXT("-1")}, true},
         {"a length with a sign", 200, {TEXT("Content-Length"), TEXT("+1")}, true},
@@ -200,7 +212,8 @@ static void what_would_break_the_head_is_refused_by_name(void **state)
         {"the same length as before", 200, {TEXT("Content-Length"), TEXT("42")}, false},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
-        const struct header headers[] = {{slice_str("Content-Length"), slice_str("42")}, rows[i].header};
+        const struct header headers[] = {{slice_str("Content-Length"), slice_str("42")},
+                                         rows[i].header};
         struct http_reply reply = {.status = rows[i].status, .headers = headers, .header_count = 2};
         struct slice culprit;
         const char *wrong = http_reply_plan(&reply, &culprit);
@@ -225,55 +238,123 @@ static void heads_are_written_as_planned(void **state)
         const char *want;
         bool close;
     } rows[] = {
-        {"whole", {.status = 200, .minor = 1, .is_whole = true, .whole_bytes = 5}, "Content-Type: text/plain\n",
-         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" STAMP "Content-Length: 5\r\n\r\n", false},
-        {"an empty body", {.status = 404, .minor = 1, .is_whole = true}, "",
-         "HTTP/1.1 404 Not Found\r\n" STAMP "Content-Length: 0\r\n\r\n", false},
-        {"1.0", {.status = 200, .minor = 0, .is_whole = true, .whole_bytes = 1}, "",
-         "HTTP/1.0 200 OK\r\n" STAMP "Content-Length: 1\r\n\r\n", false},
-        {"a length is written once, as it came", {.status = 200, .minor = 1, .is_whole = true, .whole_bytes = 5},
-         "content-length: 5\nContent-Length: 5\n", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n" STAMP "\r\n", false},
-        {"streamed", {.status = 200, .minor = 1}, "", "HTTP/1.1 200 OK\r\n" STAMP "Transfer-Encoding: chunked\r\n\r\n",
+        {"whole",
+         {.status = 200, .minor = 1, .is_whole = true, .whole_bytes = 5},
+         "Content-Type: text/plain\n",
+         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" STAMP "Content-Length: 5\r\n\r\n",
          false},
-        {"streamed, 1.0: ends with the connection", {.status = 200, .minor = 0}, "",
-         "HTTP/1.0 200 OK\r\n" STAMP "Connection: close\r\n\r\n", true},
+        {"an empty body",
+         {.status = 404, .minor = 1, .is_whole = true},
+         "",
+         "HTTP/1.1 404 Not Found\r\n" STAMP "Content-Length: 0\r\n\r\n",
+         false},
+        {"1.0",
+         {.status = 200, .minor = 0, .is_whole = true, .whole_bytes = 1},
+         "",
+         "HTTP/1.0 200 OK\r\n" STAMP "Content-Length: 1\r\n\r\n",
+         false},
+        {"a length is written once, as it came",
+         {.status = 200, .minor = 1, .is_whole = true, .whole_bytes = 5},
+         "content-length: 5\nContent-Length: 5\n",
+         "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n" STAMP "\r\n",
+         false},
+        {"streamed",
+         {.status = 200, .minor = 1},
+         "",
+         "HTTP/1.1 200 OK\r\n" STAMP "Transfer-Encoding: chunked\r\n\r\n",
+         false},
+        {"streamed, 1.0: ends with the connection",
+         {.status = 200, .minor = 0},
+         "",
+         "HTTP/1.0 200 OK\r\n" STAMP "Connection: close\r\n\r\n",
+         true},
         {"HEAD of a whole answer tells its length",
-         {.status = 200, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5}, "",
-         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 5\r\n\r\n", false},
-        {"HEAD of an answer without body", {.status = 200, .minor = 1, .is_head = true, .is_whole = true}, "",
-         "HTTP/1.1 200 OK\r\n" STAMP "\r\n", false},
+         {.status = 200, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5},
+         "",
+         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 5\r\n\r\n",
+         false},
+        {"HEAD of an answer without body",
+         {.status = 200, .minor = 1, .is_head = true, .is_whole = true},
+         "",
+         "HTTP/1.1 200 OK\r\n" STAMP "\r\n",
+         false},
         {"HEAD with the application's length",
-         {.status = 200, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 0}, "Content-Length: 7\n",
-         "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" STAMP "\r\n", false},
-        {"HEAD streamed", {.status = 200, .minor = 1, .is_head = true}, "", "HTTP/1.1 200 OK\r\n" STAMP "\r\n", false},
-        {"204 has no Content-Length (RFC 9110 section 8.6)", {.status = 204, .minor = 1, .is_whole = true},
-         "Content-Length: 0\nX: y\n", "HTTP/1.1 204 No Content\r\nX: y\r\n" STAMP "\r\n", false},
-        {"204 to HEAD", {.status = 204, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5}, "",
-         "HTTP/1.1 204 No Content\r\n" STAMP "\r\n", false},
-        {"304 keeps the length of what it stands for", {.status = 304, .minor = 1, .is_whole = true},
-         "Content-Length: 9\n", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n" STAMP "\r\n", false},
-        {"304 makes up no length", {.status = 304, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5}, "",
-         "HTTP/1.1 304 Not Modified\r\n" STAMP "\r\n", false},
-        {"a status without a phrase", {.status = 799, .minor = 1, .is_whole = true}, "",
-         "HTTP/1.1 799 Unknown Status\r\n" STAMP "Content-Length: 0\r\n\r\n", false},
-        {"the application's own Server", {.status = 200, .minor = 1, .is_whole = true}, "SERVER: mine\n",
-         "HTTP/1.1 200 OK\r\nSERVER: mine\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n", false},
-        {"the application's own Date", {.status = 200, .minor = 1, .is_whole = true}, "date: today\n",
-         "HTTP/1.1 200 OK\r\ndate: today\r\nServer: channelsd\r\nContent-Length: 0\r\n\r\n", false},
-        {"both its own", {.status = 200, .minor = 1, .is_whole = true}, "Server: a\nDate: b\n",
-         "HTTP/1.1 200 OK\r\nServer: a\r\nDate: b\r\nContent-Length: 0\r\n\r\n", false},
-        {"the server closes", {.status = 200, .minor = 1, .is_whole = true, .close = true}, "",
-         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\nConnection: close\r\n\r\n", true},
-        {"the application closes", {.status = 200, .minor = 1, .is_whole = true}, "Connection: x, Close\n",
-         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\nConnection: close\r\n\r\n", true},
-        {"the application's keep-alive is not its business", {.status = 200, .minor = 1, .is_whole = true},
+         {.status = 200, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 0},
+         "Content-Length: 7\n",
+         "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n" STAMP "\r\n",
+         false},
+        {"HEAD streamed",
+         {.status = 200, .minor = 1, .is_head = true},
+         "",
+         "HTTP/1.1 200 OK\r\n" STAMP "\r\n",
+         false},
+        {"204 has no Content-Length (RFC 9110 section 8.6)",
+         {.status = 204, .minor = 1, .is_whole = true},
+         "Content-Length: 0\nX: y\n",
+         "HTTP/1.1 204 No Content\r\nX: y\r\n" STAMP "\r\n",
+         false},
+        {"204 to HEAD",
+         {.status = 204, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5},
+         "",
+         "HTTP/1.1 204 No Content\r\n" STAMP "\r\n",
+         false},
+        {"304 keeps the length of what it stands for",
+         {.status = 304, .minor = 1, .is_whole = true},
+         "Content-Length: 9\n",
+         "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n" STAMP "\r\n",
+         false},
+        {"304 makes up no length",
+         {.status = 304, .minor = 1, .is_head = true, .is_whole = true, .whole_bytes = 5},
+         "",
+         "HTTP/1.1 304 Not Modified\r\n" STAMP "\r\n",
+         false},
+        {"a status without a phrase",
+         {.status = 799, .minor = 1, .is_whole = true},
+         "",
+         "HTTP/1.1 799 Unknown Status\r\n" STAMP "Content-Length: 0\r\n\r\n",
+         false},
+        {"the application's own Server",
+         {.status = 200, .minor = 1, .is_whole = true},
+         "SERVER: mine\n",
+         "HTTP/1.1 200 OK\r\nSERVER: mine\r\nDate: Sun, 06 Nov 1994 08:49:37 "
+         "GMT\r\nContent-Length: 0\r\n\r\n",
+         false},
+        {"the application's own Date",
+         {.status = 200, .minor = 1, .is_whole = true},
+         "date: today\n",
+         "HTTP/1.1 200 OK\r\ndate: today\r\nServer: channelsd\r\nContent-Length: 0\r\n\r\n",
+         false},
+        {"both its own",
+         {.status = 200, .minor = 1, .is_whole = true},
+         "Server: a\nDate: b\n",
+         "HTTP/1.1 200 OK\r\nServer: a\r\nDate: b\r\nContent-Length: 0\r\n\r\n",
+         false},
+        {"the server closes",
+         {.status = 200, .minor = 1, .is_whole = true, .close = true},
+         "",
+         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\nConnection: close\r\n\r\n",
+         true},
+        {"the application closes",
+         {.status = 200, .minor = 1, .is_whole = true},
+         "Connection: x, Close\n",
+         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\nConnection: close\r\n\r\n",
+         true},
+        {"the application's keep-alive is not its business",
+         {.status = 200, .minor = 1, .is_whole = true},
          "Connection: keep-alive\nKeep-Alive: timeout=5\n",
-         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\n\r\n", false},
-        {"nor is the coding of the transfer", {.status = 200, .minor = 1}, "Transfer-Encoding: gzip, chunked\n",
-         "HTTP/1.1 200 OK\r\n" STAMP "Transfer-Encoding: chunked\r\n\r\n", false},
-        {"headers keep their order and case", {.status = 200, .minor = 1, .is_whole = true},
+         "HTTP/1.1 200 OK\r\n" STAMP "Content-Length: 0\r\n\r\n",
+         false},
+        {"nor is the coding of the transfer",
+         {.status = 200, .minor = 1},
+         "Transfer-Encoding: gzip, chunked\n",
+         "HTTP/1.1 200 OK\r\n" STAMP "Transfer-Encoding: chunked\r\n\r\n",
+         false},
+        {"headers keep their order and case",
+         {.status = 200, .minor = 1, .is_whole = true},
          "Set-Cookie: a=1\nX-b: \nSet-Cookie: c=2\n",
-         "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-b: \r\nSet-Cookie: c=2\r\n" STAMP "Content-Length: 0\r\n\r\n", false},
+         "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-b: \r\nSet-Cookie: c=2\r\n" STAMP
+         "Content-Length: 0\r\n\r\n",
+         false},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
         struct header headers[4];
@@ -311,8 +392,9 @@ static void the_fields_of_a_101_leave_out_what_is_the_servers(void **state)
 {
     struct fixture *f = *state;
     struct header headers[8];
-    const size_t count = split(headers, UNIT_ROWS(headers),
-                               "X: 1\nConnection: close\nTransfer-Encoding: chunked\nContent-Length: 0\nServer: s\n");
+    const size_t count = split(
+        headers, UNIT_ROWS(headers),
+        "X: 1\nConnection: close\nTransfer-Encoding: chunked\nContent-Length: 0\nServer: s\n");
     http_reply_write_fields(&f->w, &f->stamp, headers, count);
     assert_written(f, "X: 1\r\nServer: s\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "101");
 }
@@ -355,7 +437,8 @@ static void the_stamp_has_what_it_is_asked_for(void **state)
     name[sizeof(name) - 1] = '\0';
     http_stamp_make(&stamp, 0, name, true); /* cut, and still lines that end */
     assert_int_equal(stamp.len, 8 + 200 + 2 + 37);
-    assert_memory_equal(stamp.bytes + stamp.server_len - 2, "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 39);
+    assert_memory_equal(stamp.bytes + stamp.server_len - 2,
+                        "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 39);
 }
 
 static void chunks_are_framed_and_empty_ones_left_out(void **state)
@@ -374,8 +457,9 @@ static void chunks_are_framed_and_empty_ones_left_out(void **state)
     assert_written(f, want, "a large chunk");
 }
 
-#define PAGE                                                                                                  \
-    "<!doctype html>\n<html lang=\"en\">\n<head><title>404 Not Found</title></head>\n<body>\n<h1>404 Not Found</h1>\n" \
+#define PAGE                                                     \
+    "<!doctype html>\n<html lang=\"en\">\n<head><title>404 Not " \
+    "Found</title></head>\n<body>\n<h1>404 Not Found</h1>\n"     \
     "<p>Nothing here.</p>\n</body>\n</html>\n"
 
 static void a_page_is_a_whole_answer_that_closes(void **state)
@@ -385,20 +469,23 @@ static void a_page_is_a_whole_answer_that_closes(void **state)
     assert_int_equal(http_reply_write_page(&f->w, &f->stamp, &page), sizeof(PAGE) - 1);
     assert_int_equal(sizeof(PAGE) - 1, 142);
     assert_written(f,
-                   "HTTP/1.1 404 Not Found\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 142\r\n" STAMP
+                   "HTTP/1.1 404 Not Found\r\nContent-Type: text/html; "
+                   "charset=utf-8\r\nContent-Length: 142\r\n" STAMP
                    "Connection: close\r\n\r\n" PAGE,
                    "1.1");
     page.minor = 0;
     page.extra = "Allow: GET\r\n";
     (void)http_reply_write_page(&f->w, &f->stamp, &page);
     assert_written(f,
-                   "HTTP/1.0 404 Not Found\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 142\r\nAllow: GET\r\n" STAMP
+                   "HTTP/1.0 404 Not Found\r\nContent-Type: text/html; "
+                   "charset=utf-8\r\nContent-Length: 142\r\nAllow: GET\r\n" STAMP
                    "Connection: close\r\n\r\n" PAGE,
                    "1.0 with more headers");
     page.is_head = true;
     assert_int_equal(http_reply_write_page(&f->w, &f->stamp, &page), 0);
     assert_written(f,
-                   "HTTP/1.0 404 Not Found\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 142\r\nAllow: GET\r\n" STAMP
+                   "HTTP/1.0 404 Not Found\r\nContent-Type: text/html; "
+                   "charset=utf-8\r\nContent-Length: 142\r\nAllow: GET\r\n" STAMP
                    "Connection: close\r\n\r\n",
                    "HEAD");
 }
@@ -410,9 +497,17 @@ static void phrases_are_those_of_the_registry(void **state)
         unsigned status;
         const char *want;
     } rows[] = {
-        {100, "Continue"}, {101, "Switching Protocols"}, {200, "OK"}, {414, "URI Too Long"},
-        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {502, "Bad Gateway"},
-        {503, "Service Unavailable"}, {505, "HTTP Version Not Supported"}, {799, "Unknown Status"}, {0, "Unknown Status"},
+        {100, "Continue"},
+        {101, "Switching Protocols"},
+        {200, "OK"},
+        {414, "URI Too Long"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+        {799, "Unknown Status"},
+        {0, "Unknown Status"},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++)
         assert_string_equal(http_reply_phrase(rows[i].status), rows[i].want);
@@ -425,7 +520,8 @@ int main(void)
         cmocka_unit_test(what_would_break_the_head_is_refused_by_name),
         cmocka_unit_test_setup_teardown(heads_are_written_as_planned, setup, teardown),
         cmocka_unit_test_setup_teardown(a_header_of_any_length_is_written_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_fields_of_a_101_leave_out_what_is_the_servers, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_fields_of_a_101_leave_out_what_is_the_servers, setup,
+                                        teardown),
         cmocka_unit_test(the_date_is_an_imf_fixdate),
         cmocka_unit_test(the_stamp_has_what_it_is_asked_for),
         cmocka_unit_test_setup_teardown(chunks_are_framed_and_empty_ones_left_out, setup, teardown),

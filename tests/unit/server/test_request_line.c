@@ -27,8 +27,8 @@ static struct parsed parse(struct slice text)
 static void assert_part(const char *why, const char *part, struct slice got, const char *want)
 {
     if (!slice_eq_str(got, want))
-        fail_msg("%s: %s is \"%.*s\", want \"%s\"", why, part, (int)got.len, got.len == 0 ? "" : (const char *)got.ptr,
-                 want);
+        fail_msg("%s: %s is \"%.*s\", want \"%s\"", why, part, (int)got.len,
+                 got.len == 0 ? "" : (const char *)got.ptr, want);
 }
 
 static void a_request_line_is_cut_into_its_parts(void **state)
@@ -44,30 +44,38 @@ static void a_request_line_is_cut_into_its_parts(void **state)
         const char *authority;
         unsigned minor;
     } rows[] = {
-        {"RFC 9112 section 3", "GET /hello.txt HTTP/1.1", "GET", "/hello.txt", "/hello.txt", "", "", 1},
+        {"RFC 9112 section 3", "GET /hello.txt HTTP/1.1", "GET", "/hello.txt", "/hello.txt", "", "",
+         1},
         {"HTTP/1.0", "GET / HTTP/1.0", "GET", "/", "/", "", "", 0},
         {"a query", "GET /where?q=now HTTP/1.1", "GET", "/where?q=now", "/where", "q=now", "", 1},
         {"an empty query", "GET /where? HTTP/1.1", "GET", "/where?", "/where", "", "", 1},
-        {"a question mark in the query", "GET /a?b?c HTTP/1.1", "GET", "/a?b?c", "/a", "b?c", "", 1},
+        {"a question mark in the query", "GET /a?b?c HTTP/1.1", "GET", "/a?b?c", "/a", "b?c", "",
+         1},
         {"an escape stays", "GET /a%20b HTTP/1.1", "GET", "/a%20b", "/a%20b", "", "", 1},
-        {"a double slash is no authority", "GET //evil/x HTTP/1.1", "GET", "//evil/x", "//evil/x", "", "", 1},
-        {"a URI in the path", "GET /http://b/ HTTP/1.1", "GET", "/http://b/", "/http://b/", "", "", 1},
+        {"a double slash is no authority", "GET //evil/x HTTP/1.1", "GET", "//evil/x", "//evil/x",
+         "", "", 1},
+        {"a URI in the path", "GET /http://b/ HTTP/1.1", "GET", "/http://b/", "/http://b/", "", "",
+         1},
         {"any token is a method", "M-SEARCH /x HTTP/1.1", "M-SEARCH", "/x", "/x", "", "", 1},
         {"methods have their case", "get / HTTP/1.1", "get", "/", "/", "", "", 1},
-        {"every token character", "!#$%&'*+-.^_`|~09azAZ / HTTP/1.1", "!#$%&'*+-.^_`|~09azAZ", "/", "/", "", "", 1},
+        {"every token character", "!#$%&'*+-.^_`|~09azAZ / HTTP/1.1", "!#$%&'*+-.^_`|~09azAZ", "/",
+         "/", "", "", 1},
         {"asterisk-form", "OPTIONS * HTTP/1.1", "OPTIONS", "*", "*", "", "", 1},
-        {"authority-form", "CONNECT www.example.com:80 HTTP/1.1", "CONNECT", "www.example.com:80", "www.example.com:80",
-         "", "", 1},
-        {"absolute-form", "GET http://www.example.org/pub/a.html HTTP/1.1", "GET", "http://www.example.org/pub/a.html",
-         "/pub/a.html", "", "www.example.org", 1},
-        {"absolute-form with port and query", "GET https://h:8443/p?q HTTP/1.1", "GET", "https://h:8443/p?q", "/p", "q",
-         "h:8443", 1},
-        {"absolute-form without a path", "GET http://h HTTP/1.1", "GET", "http://h", "/", "", "h", 1},
-        {"absolute-form with a query only", "GET http://h?q HTTP/1.1", "GET", "http://h?q", "/", "q", "h", 1},
+        {"authority-form", "CONNECT www.example.com:80 HTTP/1.1", "CONNECT", "www.example.com:80",
+         "www.example.com:80", "", "", 1},
+        {"absolute-form", "GET http://www.example.org/pub/a.html HTTP/1.1", "GET",
+         "http://www.example.org/pub/a.html", "/pub/a.html", "", "www.example.org", 1},
+        {"absolute-form with port and query", "GET https://h:8443/p?q HTTP/1.1", "GET",
+         "https://h:8443/p?q", "/p", "q", "h:8443", 1},
+        {"absolute-form without a path", "GET http://h HTTP/1.1", "GET", "http://h", "/", "", "h",
+         1},
+        {"absolute-form with a query only", "GET http://h?q HTTP/1.1", "GET", "http://h?q", "/",
+         "q", "h", 1},
         {"the scheme has no case", "GET HTTP://h/ HTTP/1.1", "GET", "HTTP://h/", "/", "", "h", 1},
-        {"absolute-form of a WebSocket", "GET wss://h/chat HTTP/1.1", "GET", "wss://h/chat", "/chat", "", "h", 1},
-        {"absolute-form with an IPv6 address", "GET ws://[::1]:80/ HTTP/1.1", "GET", "ws://[::1]:80/", "/", "",
-         "[::1]:80", 1},
+        {"absolute-form of a WebSocket", "GET wss://h/chat HTTP/1.1", "GET", "wss://h/chat",
+         "/chat", "", "h", 1},
+        {"absolute-form with an IPv6 address", "GET ws://[::1]:80/ HTTP/1.1", "GET",
+         "ws://[::1]:80/", "/", "", "[::1]:80", 1},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
         const struct parsed p = parse(slice_str(rows[i].in));
@@ -83,7 +91,10 @@ static void a_request_line_is_cut_into_its_parts(void **state)
     }
 }
 
-#define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                   \
+    {                                                   \
+        (const uint8_t *)(literal), sizeof(literal) - 1 \
+    }
 
 static void a_malformed_request_line_is_refused(void **state)
 {
@@ -171,7 +182,8 @@ static void a_line_of_random_bytes_is_refused_or_within_its_bounds(void **state)
         const struct parsed p = parse(slice_make(text, sizeof(text) - 1));
         assert_true(p.status == 0 || p.status == 400 || p.status == 505);
         if (p.status == 0)
-            assert_true(p.line.path.len > 0 && p.line.query.len < sizeof(text) && p.line.minor <= 1);
+            assert_true(p.line.path.len > 0 && p.line.query.len < sizeof(text) &&
+                        p.line.minor <= 1);
         free(p.block);
     }
 }
