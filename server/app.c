@@ -131,12 +131,28 @@ static void on_drain_deadline(struct wheel_entry *entry)
     finish_workers(a, finish_ms(a));
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* The path goes first, so that the next server can have it while this one ends. */
+static void close_unix(struct app *a)
+{
+    if (a->unix_fd >= 0)
+        unlink(a->options->unix_path);
+    close_fd(&a->unix_fd);
+}
+
 static void drain(struct app *a)
 {
     if (!app_move(a, APP_DRAINING))
         return;
     log_line(LOG_INFO, "Shutting down: no new connections, waiting up to %ld s for those that are open",
              (long)(a->options->graceful_timeout_ms / 1000));
+    close_unix(a);
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_drain(&a->edges[i].edge);
     wheel_set(&a->loop.wheel, &a->drain_deadline, loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms);
@@ -445,22 +461,13 @@ static void log_start(const struct app *a)
                  "a layer that does, such as channels_redis", o->workers);
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 static void close_listeners(struct app *a)
 {
     for (unsigned i = 0; i < a->edge_count; i++) {
         close_fd(&a->edges[i].tcp_fd);
         close_fd(&a->edges[i].unix_fd);
     }
-    if (a->unix_fd >= 0)
-        unlink(a->options->unix_path);
-    close_fd(&a->unix_fd);
+    close_unix(a);
 }
 
 static void serve(struct app *a)

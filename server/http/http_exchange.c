@@ -8,6 +8,8 @@
 #include "server/http/http_response.h"
 #include "server/http/http_scope.h"
 
+enum { DRAIN_FIRST_MS = 1000 }; /* how long a new connection's first request is awaited when the server ends */
+
 #define TO(state) (1U << (state))
 static const unsigned exchange_next[EXCHANGE_STATES] = {
     [EXCHANGE_READING] = TO(EXCHANGE_WAITING) | TO(EXCHANGE_ACTIVE) | TO(EXCHANGE_ENDED),
@@ -51,13 +53,16 @@ static int64_t reading_limit_ms(const struct http_exchange *x)
 {
     const struct options *o = options_of(x);
     const bool has_begun = x->head != NULL && http_reader_has_begun(&x->reader);
+    if (!has_begun && x->conn->edge->state != EDGE_SERVING)
+        return DRAIN_FIRST_MS;
     return has_begun || x->is_first ? o->header_timeout_ms : o->keep_alive_timeout_ms;
 }
 
+/* A handshake that is being refused by a response is decided: what remains is the response. */
 static int64_t answer_limit_ms(const struct http_exchange *x)
 {
     const struct options *o = options_of(x);
-    return x->is_upgrade ? o->websocket_connect_timeout_ms : o->http_timeout_ms;
+    return x->is_upgrade && !x->reply_started ? o->websocket_connect_timeout_ms : o->http_timeout_ms;
 }
 
 static void arm(struct http_exchange *x)
@@ -432,7 +437,11 @@ static void on_lost(struct conn *c)
 static void on_drain(struct conn *c)
 {
     struct http_exchange *x = c->protocol_state;
-    if (x->state == EXCHANGE_READING && (x->head == NULL || !http_reader_has_begun(&x->reader)))
+    if (x->state != EXCHANGE_READING || (x->head != NULL && http_reader_has_begun(&x->reader)))
+        return;
+    if (x->is_first)
+        arm(x); /* it was made a moment ago, or else this ends it: its request may be on the way */
+    else
         conn_finish(c);
 }
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "core/mem.h"
@@ -326,7 +327,18 @@ static const struct writer_ops writer_ops = {on_drained, on_failed};
 
 /* ---- begin ---- */
 
-static enum err open_handle(struct conn *c, uv_stream_t *server)
+/* The connection that waits at @server, or @fd when @server is NULL. Takes @fd. */
+static int take_socket(struct conn *c, uv_stream_t *server, int fd)
+{
+    if (server != NULL)
+        return uv_accept(server, &c->handle.stream);
+    const int rc = c->is_unix ? uv_pipe_open(&c->handle.pipe, fd) : uv_tcp_open(&c->handle.tcp, fd);
+    if (rc < 0)
+        close(fd);
+    return rc;
+}
+
+static enum err open_handle(struct conn *c, uv_stream_t *server, int fd)
 {
     struct loop *loop = &c->edge->loop;
     int rc = c->is_unix ? uv_pipe_init(&loop->uv, &c->handle.pipe, 0) : uv_tcp_init(&loop->uv, &c->handle.tcp);
@@ -334,7 +346,7 @@ static enum err open_handle(struct conn *c, uv_stream_t *server)
         return err_from_uv(rc);
     c->handle.stream.data = c;
     writer_init(&c->writer, loop, &c->handle.stream, &writer_ops);
-    rc = uv_accept(server, &c->handle.stream);
+    rc = take_socket(c, server, fd);
     if (rc == 0 && !c->is_unix) {
         int len = (int)sizeof(c->peer);
         uv_tcp_nodelay(&c->handle.tcp, 1);
@@ -348,7 +360,7 @@ static void release_nothing(struct conn *c)
     (void)c;
 }
 
-enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse)
+static enum err begin(struct edge *e, uv_stream_t *server, int fd, bool is_unix, bool refuse)
 {
     static const struct conn_protocol unborn = {.release = release_nothing};
     struct conn *c = mem_alloc(sizeof(*c));
@@ -361,7 +373,7 @@ enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool ref
     wheel_entry_init(&c->timer, on_expired);
     buf_init(&c->held, HELD_READ_MAX + LOOP_READ_BYTES);
     edge_conn_added(e);
-    const enum err err = open_handle(c, server);
+    const enum err err = open_handle(c, server, fd);
     if (err != ERR_OK) {
         close_now(c);
         return err;
@@ -372,6 +384,16 @@ enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool ref
     if (refuse)
         http_exchange_refuse(c->protocol_state);
     return ERR_OK;
+}
+
+enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse)
+{
+    return begin(e, server, -1, is_unix, refuse);
+}
+
+enum err conn_adopt(struct edge *e, int fd, bool is_unix, bool refuse)
+{
+    return begin(e, NULL, fd, is_unix, refuse);
 }
 
 /* ---- addresses ---- */

@@ -88,6 +88,9 @@ struct conn {
  * Errors: ERR_IO and others when it went away meanwhile; nothing is left then. */
 enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse) MUST_CHECK;
 
+/* The same for @fd, a connection that was accepted already. Takes @fd, also on error. */
+enum err conn_adopt(struct edge *e, int fd, bool is_unix, bool refuse) MUST_CHECK;
+
 bool conn_is_open(const struct conn *c);
 
 /* Makes sure that expired() is called at @deadline_ms or before (it may come early: look at the time). */

@@ -154,6 +154,8 @@ static void drain(struct edge *e)
     if (e->state != EDGE_SERVING)
         return;
     e->state = EDGE_DRAINING;
+    for (struct dlist *n = e->listeners.next; n != &e->listeners; n = n->next)
+        listener_accept_rest(CONTAINER_OF(n, struct listener, link));
     close_listeners(e);
     for (struct dlist *n = e->conns.next; n != &e->conns;) {
         struct conn *c = CONTAINER_OF(n, struct conn, link);

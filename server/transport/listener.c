@@ -261,6 +261,32 @@ enum err listener_open(struct edge *e, int fd, bool is_unix)
     return ERR_OK;
 }
 
+static void adopt(struct listener *l, int fd)
+{
+    const enum admission_verdict verdict = admission_enter(l->edge->config->admission);
+    if (verdict == ADMISSION_DROP) {
+        close(fd);
+        return;
+    }
+    const enum err err = conn_adopt(l->edge, fd, l->is_unix, verdict == ADMISSION_REFUSE);
+    if (err != ERR_OK && err != ERR_CLOSED)
+        tell_refused(l, err_str(err));
+}
+
+void listener_accept_rest(struct listener *l)
+{
+    uv_os_fd_t server = -1;
+    if (uv_fileno((const uv_handle_t *)&l->handle.stream, &server) != 0)
+        return;
+    for (int i = 0; i < l->edge->config->options->backlog; i++) {
+        const int fd = accept4(server, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            adopt(l, fd);
+        else if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
 void listener_close(struct listener *l)
 {
     dlist_remove(&l->link);

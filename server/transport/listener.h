@@ -47,6 +47,9 @@ enum err listener_bind_unix(int *fd, const char *path, struct err_text *why) MUS
 /* Begins to accept. Takes @fd, also on error. */
 enum err listener_open(struct edge *e, int fd, bool is_unix) MUST_CHECK;
 
+/* Accepts what has been connected: closing the listener would reset it. */
+void listener_accept_rest(struct listener *l);
+
 /* Stops to accept; frees itself. */
 void listener_close(struct listener *l);
 

@@ -209,9 +209,7 @@ def test_broken_frame_behind_messages_leaves_their_order(server):
 @pytest.mark.parametrize(
     ("sent", "want"),
     [
-        pytest.param(
-            frame(TEXT, b"frag1", fin=False) + frame(CONTINUATION, b"frag2"), [text(b"frag1frag2")], id="5.3"
-        ),
+        pytest.param(frame(TEXT, b"frag1", fin=False) + frame(CONTINUATION, b"frag2"), [text(b"frag1frag2")], id="5.3"),
         pytest.param(
             frame(TEXT, b"frag1", fin=False) + frame(PING, b"ping") + frame(CONTINUATION, b"frag2"),
             [pong(b"ping"), text(b"frag1frag2")],

@@ -125,8 +125,9 @@ def test_host_that_is_not_allowed(browser):
 
 
 def test_static_files(browser):
-    status, headers, body = browser.ask("/static/hello.txt")
-    assert (status, headers["Content-Type"], body) == (200, "text/plain", b"served as a static file\n")
+    status, headers, body = browser.ask("/static/hello.css")
+    assert (status, headers["Content-Type"]) == (200, "text/css")
+    assert body == (PROJECT / "assets" / "hello.css").read_bytes()
     status, headers, body = browser.ask("/static/admin/css/base.css")
     assert (status, headers["Content-Type"], len(body)) == (200, "text/css", int(headers["Content-Length"]))
     assert browser.ask("/static/nothing.txt")[0] == 404
@@ -224,7 +225,7 @@ def test_websocket_knows_the_user_of_the_cookie(browser):
 def test_group_reaches_everybody_in_order(browser):
     with contextlib.ExitStack() as stack:
         clients = []
-        for number in range(5):
+        for _ in range(5):
             clients.append(stack.enter_context(browser.websocket("/ws/chat/many/")))
             for client in clients:  # those who joined before, and itself
                 assert json.loads(client.recv(5))["text"] == "joined"

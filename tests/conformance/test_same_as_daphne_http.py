@@ -250,6 +250,15 @@ def test_exception_before_the_start_is_a_500_page_and_a_traceback(scripted, wire
     scripted.log_has(rf"RuntimeError: {name}\n")
 
 
+def test_http_timeout_is_a_503_page_and_the_application_is_told(serve, name):
+    server = serve("scripted:application", "-t", "1")
+    with dial(server) as wire:
+        response = run(wire, "drain", "receive", ("note", name))
+        assert response.status == 503
+        assert b"Application failed to respond within time limit." in response.body
+        server.log_has(rf"NOTE {name} .*, {{'type': 'http.disconnect'}}\]")
+
+
 @pytest.mark.parametrize(
     ("event", "text"),
     [

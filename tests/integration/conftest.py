@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
-from server import Channelsd  # noqa: E402
+from server import Channelsd
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from server import Channelsd
 from wire import body, chunked, dial, dial_unix, request, script, start
 
 STAMP = rb"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\]"
@@ -152,8 +153,6 @@ def test_access_log_of_pipelined_requests_is_in_order(scripted, wire):
 
 @pytest.fixture(scope="module")
 def behind():
-    from server import Channelsd
-
     with Channelsd("scripted:application", "--proxy-headers") as server:
         yield server
 

@@ -5,6 +5,7 @@ import select
 import time
 
 import pytest
+from server import Channelsd
 from wire import body, chunked, dial, request, script, start
 
 
@@ -23,8 +24,6 @@ def status_of(server, data, method="GET"):
 @pytest.fixture(scope="module")
 def narrow():
     """A server with small limits."""
-    from server import Channelsd
-
     limits = ("--max-request-line", 300, "--max-header-bytes", 1024, "--max-header-count", 5, "--max-body-size", 1000)
     with Channelsd("scripted:application", *limits) as server:
         yield server
@@ -116,8 +115,6 @@ def test_endless_trailers_are_431(narrow):
 @pytest.fixture(scope="module")
 def hasty():
     """A server with short times."""
-    from server import Channelsd
-
     times = ("--header-timeout", 1, "--keep-alive-timeout", 2, "--body-timeout", 1, "--send-timeout", 1)
     with Channelsd("scripted:application", *times) as server:
         yield server

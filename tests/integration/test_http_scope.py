@@ -5,6 +5,7 @@ import ast
 import socket
 
 import pytest
+from server import Channelsd
 from wire import Wire, dial, dial_unix, request
 
 VERSIONS = {"version": "3.0", "spec_version": "2.5"}
@@ -80,8 +81,6 @@ def test_path_is_decoded_and_raw_path_is_not(serve_any, target, path, raw_path, 
 @pytest.fixture(scope="module")
 def serve_any():
     """A connection to an application that answers every path with its scope."""
-    from server import Channelsd
-
     with Channelsd("scripted:scope_only") as server, dial(server) as wire:
         yield wire
 

@@ -46,7 +46,9 @@ def test_shortened_option_that_means_several_is_a_usage_error():
     assert "ambiguous" in usage_error("--websocket-max", "10")
 
 
-@pytest.mark.parametrize("arguments", [("--no-such-option",), ("--port", "x"), ("-p", "65536"), ("-v", "4"), ("-t", "x")])
+@pytest.mark.parametrize(
+    "arguments", [("--no-such-option",), ("--port", "x"), ("-p", "65536"), ("-v", "4"), ("-t", "x")]
+)
 def test_wrong_option_is_a_usage_error_that_names_it(arguments):
     assert arguments[0].lstrip("-") in usage_error(*arguments)
 

@@ -13,7 +13,6 @@ import pytest
 from server import APPS, Channelsd, binary
 from ws_client import RawWebSocket, get, handshake
 
-
 ARGUMENTS = "-b", "127.0.0.1", "-p", "0"
 
 

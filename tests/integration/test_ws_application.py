@@ -128,7 +128,7 @@ def test_application_that_raises_before_accept_gets_500_and_a_traceback(server):
     mark = len(server.stderr.data)
     status, _, _ = refused(server, "/raise-before")
     assert status == 500
-    server.log_has(rb'(?s)Traceback.*in raise_before.*RuntimeError: before accept', start=mark)
+    server.log_has(rb"(?s)Traceback.*in raise_before.*RuntimeError: before accept", start=mark)
 
 
 def test_application_that_raises_after_accept_closes_with_1011_and_a_traceback(server):
@@ -137,7 +137,7 @@ def test_application_that_raises_after_accept_closes_with_1011_and_a_traceback(s
         assert client.closing()[0] == 1011
         client.close(1011)
         assert client.ended()
-    server.log_has(rb'(?s)Traceback.*in raise_after.*RuntimeError: after accept', start=mark)
+    server.log_has(rb"(?s)Traceback.*in raise_after.*RuntimeError: after accept", start=mark)
 
 
 def test_application_that_returns_before_accept_gets_500(server):

@@ -31,7 +31,9 @@ def scope_of(server, path="/", **keywords):
 
 
 def test_scope_has_each_key_with_its_type(server):
-    scope, client = scope_of(server, "/a%20b/%C3%A9?x=1&y=%20", extra=["X-Twice: 1", "X-Twice: 2", "Origin: http://o.example"])
+    scope, client = scope_of(
+        server, "/a%20b/%C3%A9?x=1&y=%20", extra=["X-Twice: 1", "X-Twice: 2", "Origin: http://o.example"]
+    )
     headers = scope.pop("headers")
     port = scope.pop("client")[1]
     assert scope == {

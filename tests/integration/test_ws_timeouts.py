@@ -53,6 +53,25 @@ def test_accept_within_the_time_limit_stops_its_clock(serve):
         assert client.message() == "alive"
 
 
+def test_denial_that_has_begun_may_take_its_time(serve):
+    """The limit is for the decision, which has fallen."""
+    server = serve("ws_probe:application", "--websocket_connect_timeout", 0.3)
+    with server.connect() as sock:
+        sock.sendall(handshake("/deny?id=slow&gate=1&status=403&body=one|two"))
+        data = b""
+        while b"one" not in data:
+            data += sock.recv(1000)
+        sock.settimeout(0.8)
+        with pytest.raises(TimeoutError):
+            sock.recv(1000)
+        get(server, "/open?id=slow-0")
+        sock.settimeout(5)
+        while chunk := sock.recv(1000):
+            data += chunk
+        assert b"two" in data
+        assert data.endswith(b"0\r\n\r\n")
+
+
 @pytest.mark.parametrize("never", ["-1", "-5"])
 def test_negative_connect_timeout_waits_on(serve, never):
     server = serve("ws_probe:application", f"--websocket_connect_timeout={never}")
