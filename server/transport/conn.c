@@ -203,13 +203,23 @@ static void feed(struct conn *c, uint8_t *in, size_t len)
         hold(c, in, len, used);
 }
 
+/* The peer sends nothing more. While a request is being answered that is how a client leaves. When the whole
+ * answer is queued it still goes out: the peer may only have shut its own side. */
+static void handle_read_end(struct conn *c, enum err err)
+{
+    if (c->state == CONN_FINISHING && err == ERR_CLOSED && conn_queued(c) > 0)
+        stop_reading(c);
+    else
+        conn_abort(c);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 {
     struct conn *c = stream->data;
     if (nread == 0)
         return;
     if (nread < 0)
-        conn_abort(c); /* the peer's end: nothing that we could still tell it would be asked for */
+        handle_read_end(c, err_from_uv((int)nread));
     else if (c->state == CONN_OPEN)
         feed(c, (uint8_t *)buf->base, (size_t)nread);
 }
@@ -313,8 +323,10 @@ static void on_drained(struct writer *w)
     c->progress_ms = loop_now_ms(&c->edge->loop);
     if (c->state == CONN_OPEN)
         c->protocol->drained(c);
-    else if (c->state == CONN_FINISHING && w->out.bytes == 0)
+    else if (c->state == CONN_FINISHING && w->out.bytes == 0 && c->reading)
         shut_our_side(c);
+    else if (c->state == CONN_FINISHING && w->out.bytes == 0)
+        close_now(c); /* the peer has ended before us */
 }
 
 static void on_failed(struct writer *w, enum err err)
