@@ -179,6 +179,7 @@ def test_worker_that_hangs_is_killed_at_the_end(faulty, fault):
     """Takes the 5 s that a worker has beyond the close timeout."""
     server = faulty("--graceful-timeout", 1, "--application-close-timeout", 0)
     request = start_request(server, f"/{fault}")
+    server.access_has(r"hanging\n")
     websocket = RawWebSocket(server, handshake=False)
     workers = server.worker_pids()
     server.signal(signal.SIGTERM)

@@ -75,8 +75,20 @@ class Channelsd:
     """One server process. `arguments` stand before the application; `app` is module:object in `cwd`. `prefix` is a command
     that executes the server (prlimit); `stdout` and `stderr` are what Popen takes, collected if they are pipes."""
 
-    def __init__(self, app, *arguments, cwd=APPS, env=None, tcp=True, start=True, expect_exit=0, workers_python=None,
-                 prefix=(), stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+    def __init__(
+        self,
+        app,
+        *arguments,
+        cwd=APPS,
+        env=None,
+        tcp=True,
+        start=True,
+        expect_exit=0,
+        workers_python=None,
+        prefix=(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ):
         self.expect_exit = expect_exit
         self.port = None
         self.sockets = []  # of clients; closed at the end of the test
@@ -179,7 +191,9 @@ class Channelsd:
             code = self.wait_exit()
         except subprocess.TimeoutExpired:
             self.kill_group()
-            raise AssertionError(f"the server did not end {STOP_SECONDS} s after SIGTERM\n{self.stderr.text()}") from None
+            raise AssertionError(
+                f"the server did not end {STOP_SECONDS} s after SIGTERM\n{self.stderr.text()}"
+            ) from None
         finally:
             self.kill_group()
         assert not SANITIZER.search(self.stderr.data), self.stderr.text()

@@ -59,8 +59,10 @@ def fault(name, argument):
     elif name == "kill":
         os.kill(os.getpid(), int(argument or signal.SIGKILL))
     elif name == "hang":
+        print("hanging", flush=True)
         time.sleep(3600)
     elif name == "stop":
+        print("hanging", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
     elif name == "close-output":
         os.close(1)
@@ -74,16 +76,14 @@ def fault(name, argument):
         for fd in link_sockets():
             os.write(fd, bytes.fromhex(argument))
     elif name == "child":
-        subprocess.Popen(["sleep", argument or "30"], start_new_session=True)  # noqa: S603, S607
+        subprocess.Popen(["sleep", argument or "30"], start_new_session=True)
     else:
         return False
     return True
 
 
 async def answer(send, body, status=200):
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [(b"content-length", b"%d" % len(body))]}
-    )
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
 
