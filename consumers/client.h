@@ -6,13 +6,14 @@
  * or of what a consumer does. The server embeds a struct client for each request or WebSocket and
  * implements client_ops; a kind of consumer implements consumer_ops.
  *
- * Life: kind->open() -> any of receive/body/drained -> end. The consumer ends it by the last piece of an
- * HTTP response or by fail(); otherwise the server calls kind->gone(), exactly once: when an HTTP client
- * leaves, and for every WebSocket, also after close() or a refusal. After the end neither side calls
- * the other about this client again.
+ * Life: kind->open() -> any of receive/body/drained -> end. The consumer ends it by the last piece
+ * of an HTTP response or by fail(); otherwise the server calls kind->gone(), exactly once: when an
+ * HTTP client leaves, and for every WebSocket, also after close() or a refusal. After the end
+ * neither side calls the other about this client again.
  *
  * Calls into client_ops never call back into the consumer before they return: what they cause is
- * told from a later turn of the loop. Calls into consumer_kind never call client_ops before they return.
+ * told from a later turn of the loop. Calls into consumer_kind never call client_ops before they
+ * return.
  *
  * Thread: the loop that owns the connection.
  */
@@ -46,9 +47,11 @@ struct client_ops {
                     struct slice body, bool more);
     void (*body)(struct client *c, struct slice piece, bool more);
     /* Accepts a WebSocket; @subprotocol of length 0 chooses none. */
-    void (*accept)(struct client *c, struct slice subprotocol, const struct header *headers, size_t count);
+    void (*accept)(struct client *c, struct slice subprotocol, const struct header *headers,
+                   size_t count);
     /* A message, whole (@first and @last) or in pieces. */
-    void (*send)(struct client *c, enum message_kind kind, struct slice data, bool first, bool last);
+    void (*send)(struct client *c, enum message_kind kind, struct slice data, bool first,
+                 bool last);
     /* Closes a WebSocket; before accept() it is refused with 403. */
     void (*close)(struct client *c, uint16_t code, struct slice reason);
     /* The application took that much of what was forwarded: more may be read from the socket. */
@@ -76,11 +79,13 @@ struct consumer_kind {
      * told); on ERR_OK the client's kind, consumer and consumer_id are set.
      * @body is the first piece of an HTTP request body and @more whether body() follows;
      * @subprotocols what a WebSocket client offers. */
-    enum err (*open)(struct client *c, void *ctx, const struct scope *scope, const struct slice *subprotocols,
-                     size_t subprotocol_count, struct slice body, bool more);
+    enum err (*open)(struct client *c, void *ctx, const struct scope *scope,
+                     const struct slice *subprotocols, size_t subprotocol_count, struct slice body,
+                     bool more);
     void (*body)(struct client *c, struct slice piece, bool more);
     /* A piece of a WebSocket message; @first and @last together: a whole one. */
-    void (*receive)(struct client *c, enum message_kind kind, struct slice data, bool first, bool last);
+    void (*receive)(struct client *c, enum message_kind kind, struct slice data, bool first,
+                    bool last);
     /* At least @bytes more of what was sent have left for the client. */
     void (*drained)(struct client *c, size_t bytes);
     /* The client is gone (or refused). @code is a WebSocket close code; 0 for HTTP. */

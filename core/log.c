@@ -196,7 +196,8 @@ static void tell_sink_failure(const char *name, int errnum)
     char message[128];
     if (strcmp(name, sink_names[SINK_ERR]) == 0)
         return;
-    (void)snprintf(message, sizeof(message), "log.write_failed sink=%s reason=\"%s\"", name, strerror(errnum));
+    (void)snprintf(message, sizeof(message), "log.write_failed sink=%s reason=\"%s\"", name,
+                   strerror(errnum));
     send_line(LOG_ERROR, slice_str(message), (struct slice){0}, false);
 }
 

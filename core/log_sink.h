@@ -28,12 +28,12 @@ struct log_sink; /* opaque */
  * its length. Called with the mutex held. */
 typedef size_t (*log_sink_notice_cb)(char *out, size_t cap, unsigned long lost);
 
-/* Tells that @name cannot be written for the reason @errnum: once, until it could be again. Called with the mutex
- * held. */
+/* Tells that @name cannot be written for the reason @errnum: once, until it could be again. Called
+ * with the mutex held. */
 typedef void (*log_sink_failed_cb)(const char *name, int errnum);
 
 struct log_sink_config {
-    const char *name;      /* static text */
+    const char *name; /* static text */
     int fd;
     bool owns_fd;          /* close it at the end */
     pthread_mutex_t *lock; /* outlives the sink and its thread */

@@ -56,8 +56,8 @@ void writer_commit(struct writer *w, size_t len);
 /* Writes what the socket takes now. Calls drained() or failed() as due. */
 void writer_flush(struct writer *w);
 
-/* Bytes of the write under way that a full socket has not taken yet: while it is full, and only then, this tells
- * whether anything still leaves. */
+/* Bytes of the write under way that a full socket has not taken yet: while it is full, and only
+ * then, this tells whether anything still leaves. */
 size_t writer_stuck(const struct writer *w);
 
 /* Before the stream is closed with uv_close(): no callback comes after this one. */

@@ -24,6 +24,7 @@ struct route_table {
 };
 
 /* Finds who serves @scope. Errors: ERR_NOT_FOUND; @out is untouched then. */
-enum err route_table_find(struct route *out, const struct route_table *table, const struct scope *scope) MUST_CHECK;
+enum err route_table_find(struct route *out, const struct route_table *table,
+                          const struct scope *scope) MUST_CHECK;
 
 #endif

@@ -22,9 +22,10 @@ enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
     HOST_MAX = 64,
-    FILES_MAX = 10 * 1000 * 1000, /* no more connections than that, whatever the limit on files says */
-    INHERITED_MAX = 256,          /* descriptors that are looked for when the program starts */
-    FEW_CONNECTIONS = 256,        /* a server that can have no more than that is told */
+    FILES_MAX =
+        10 * 1000 * 1000,  /* no more connections than that, whatever the limit on files says */
+    INHERITED_MAX = 256,   /* descriptors that are looked for when the program starts */
+    FEW_CONNECTIONS = 256, /* a server that can have no more than that is told */
     WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, beyond the application close timeout */
     CUT_MS = 1000,              /* for their end when somebody is in a hurry */
 };
@@ -127,7 +128,8 @@ static uint64_t finish_ms(const struct app *a)
 static void on_drain_deadline(struct wheel_entry *entry)
 {
     struct app *a = CONTAINER_OF(entry, struct app, drain_deadline);
-    log_event(LOG_WARN, "app.drain", "reason=\"connections left after the graceful timeout were cut\"");
+    log_event(LOG_WARN, "app.drain",
+              "reason=\"connections left after the graceful timeout were cut\"");
     finish_workers(a, finish_ms(a));
 }
 
@@ -150,12 +152,14 @@ static void drain(struct app *a)
 {
     if (!app_move(a, APP_DRAINING))
         return;
-    log_line(LOG_INFO, "Shutting down: no new connections, waiting up to %ld s for those that are open",
+    log_line(LOG_INFO,
+             "Shutting down: no new connections, waiting up to %ld s for those that are open",
              (long)(a->options->graceful_timeout_ms / 1000));
     close_unix(a);
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_drain(&a->edges[i].edge);
-    wheel_set(&a->loop.wheel, &a->drain_deadline, loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms);
+    wheel_set(&a->loop.wheel, &a->drain_deadline,
+              loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -202,8 +206,9 @@ static void log_listening(const struct app *a)
     const struct options *o = a->options;
     const bool is_v6 = strchr(a->tcp_host, ':') != NULL;
     if (o->has_tcp)
-        log_line(LOG_INFO, is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u", a->tcp_host,
-                 a->tcp_port);
+        log_line(LOG_INFO,
+                 is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u",
+                 a->tcp_host, a->tcp_port);
     if (o->unix_path != NULL)
         log_line(LOG_INFO, "Listening on unix socket %s", o->unix_path);
 }
@@ -241,7 +246,14 @@ static const struct supervisor_ops supervisor_ops = {
 
 /* ---- from the edges ---- */
 
-enum report_kind { REPORT_READY, REPORT_LOST, REPORT_HUNG, REPORT_DRAINED, REPORT_LISTENING, REPORT_BROKEN };
+enum report_kind {
+    REPORT_READY,
+    REPORT_LOST,
+    REPORT_HUNG,
+    REPORT_DRAINED,
+    REPORT_LISTENING,
+    REPORT_BROKEN
+};
 
 struct report {
     struct mail mail;
@@ -262,7 +274,8 @@ static void handle_drained(struct app *a, unsigned edge)
 
 static void handle_listening(struct app *a)
 {
-    const unsigned kinds = (a->options->has_tcp ? 1U : 0U) + (a->options->unix_path != NULL ? 1U : 0U);
+    const unsigned kinds =
+        (a->options->has_tcp ? 1U : 0U) + (a->options->unix_path != NULL ? 1U : 0U);
     if (++a->listening == a->edge_count * kinds)
         log_listening(a);
 }
@@ -311,7 +324,8 @@ static void report_ready(void *owner, unsigned edge, unsigned worker)
 
 static void report_lost(void *owner, unsigned edge, unsigned worker, const char *why)
 {
-    post_report(owner, (struct report){.kind = REPORT_LOST, .edge = edge, .worker = worker, .why = why});
+    post_report(owner,
+                (struct report){.kind = REPORT_LOST, .edge = edge, .worker = worker, .why = why});
 }
 
 static void report_hung(void *owner, unsigned edge, unsigned worker)
@@ -326,7 +340,8 @@ static void report_drained(void *owner, unsigned edge)
 
 static void report_listening(void *owner, unsigned edge, enum err err)
 {
-    post_report(owner, (struct report){.kind = err == ERR_OK ? REPORT_LISTENING : REPORT_BROKEN, .edge = edge});
+    post_report(owner, (struct report){.kind = err == ERR_OK ? REPORT_LISTENING : REPORT_BROKEN,
+                                       .edge = edge});
 }
 
 static const struct edge_ops edge_ops = {
@@ -345,7 +360,8 @@ static void edge_thread(void *arg)
     edge_run(&e->edge);
 }
 
-/* A process that serves connections needs all the descriptors that it may have. Returns how many these are. */
+/* A process that serves connections needs all the descriptors that it may have. Returns how many
+ * these are. */
 static unsigned raise_file_limit(void)
 {
     struct rlimit limit;
@@ -370,12 +386,13 @@ static unsigned count_open_files(void)
 /* Descriptors that must stay free of clients, so that a worker can be started whatever happens. */
 static unsigned own_files(const struct app *a)
 {
-    const unsigned loop = 5;                           /* poll, wake-up, reserve of libuv, two listeners */
-    const unsigned worker = a->edge_count + 2;         /* links, output */
-    const unsigned start = a->edge_count + 2 + 2 + 2;  /* the worker's ends of them, and uv_spawn()'s pipe */
-    const unsigned main_loop = loop + 2;               /* signals */
-    return count_open_files() + main_loop + a->edge_count * loop + (a->options->workers + 1) * worker + start +
-           ADMISSION_SPARE;
+    const unsigned loop = 5;                   /* poll, wake-up, reserve of libuv, two listeners */
+    const unsigned worker = a->edge_count + 2; /* links, output */
+    const unsigned start =
+        a->edge_count + 2 + 2 + 2;       /* the worker's ends of them, and uv_spawn()'s pipe */
+    const unsigned main_loop = loop + 2; /* signals */
+    return count_open_files() + main_loop + a->edge_count * loop +
+           (a->options->workers + 1) * worker + start + ADMISSION_SPARE;
 }
 
 static void open_admission(struct app *a)
@@ -385,7 +402,8 @@ static void open_admission(struct app *a)
     const unsigned room = files > own ? files - own : 1;
     const unsigned wanted = a->options->max_connections;
     if (wanted > room || (wanted == 0 && room < FEW_CONNECTIONS))
-        log_event(LOG_WARN, "app.file_limit", "files=%u connections=%u reason=\"raise it with ulimit -n or LimitNOFILE=\"",
+        log_event(LOG_WARN, "app.file_limit",
+                  "files=%u connections=%u reason=\"raise it with ulimit -n or LimitNOFILE=\"",
                   files, wanted != 0 && wanted < room ? wanted : room);
     admission_init(&a->admission, wanted != 0 && wanted < room ? wanted : room);
 }
@@ -398,7 +416,8 @@ static enum err bind_listeners(struct app *a, struct err_text *why)
     for (unsigned i = 0; i < a->edge_count; i++)
         a->edges[i].tcp_fd = a->edges[i].unix_fd = -1;
     if (o->has_tcp) {
-        err = listener_bind_tcp(fds, a->edge_count, o->host, o->port, a->tcp_host, sizeof(a->tcp_host), &a->tcp_port, why);
+        err = listener_bind_tcp(fds, a->edge_count, o->host, o->port, a->tcp_host,
+                                sizeof(a->tcp_host), &a->tcp_port, why);
         for (unsigned i = 0; err == ERR_OK && i < a->edge_count; i++)
             a->edges[i].tcp_fd = fds[i];
     }
@@ -408,7 +427,8 @@ static enum err bind_listeners(struct app *a, struct err_text *why)
     for (unsigned i = 0; err == ERR_OK && i < a->edge_count; i++) {
         a->edges[i].unix_fd = fcntl(a->unix_fd, F_DUPFD_CLOEXEC, 0);
         if (a->edges[i].unix_fd < 0)
-            err = err_fail(why, err_from_errno(errno), "Couldn't listen on %s: %s", o->unix_path, strerror(errno));
+            err = err_fail(why, err_from_errno(errno), "Couldn't listen on %s: %s", o->unix_path,
+                           strerror(errno));
     }
     return err;
 }
@@ -421,7 +441,8 @@ static void make_config(struct app *a)
         .http = {.max_line_bytes = o->max_request_line_bytes,
                  .max_header_bytes = o->max_header_bytes,
                  .max_headers = o->max_header_count},
-        .websocket = {.max_message_bytes = o->websocket_max_message_bytes, .max_frame_bytes = o->websocket_max_frame_bytes},
+        .websocket = {.max_message_bytes = o->websocket_max_message_bytes,
+                      .max_frame_bytes = o->websocket_max_frame_bytes},
         .proxy = {.addr = o->proxy_headers_host, .port = o->proxy_headers_port},
         .admission = &a->admission,
     };
@@ -457,8 +478,11 @@ static void log_start(const struct app *a)
     if (o->has_proxy_headers)
         log_line(LOG_INFO, "Proxy headers are believed from: %s", o->forwarded_allow_ips);
     if (o->workers > 1)
-        log_line(LOG_INFO, "Starting %u workers. Channels' in-memory layer lives in one process: groups that span workers need "
-                 "a layer that does, such as channels_redis", o->workers);
+        log_line(LOG_INFO,
+                 "Starting %u workers. Channels' in-memory layer lives in one process: groups that "
+                 "span workers need "
+                 "a layer that does, such as channels_redis",
+                 o->workers);
 }
 
 static void close_listeners(struct app *a)

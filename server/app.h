@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * app: the whole program: main loop, edges and their threads, supervisor, built and torn down in one
- * visible order.
+ * app: the whole program: main loop, edges and their threads, supervisor, built and torn down in
+ * one visible order.
  *
- * Life: bind -> edges -> supervisor -> all workers ready: listen -> (SIGTERM, SIGINT) drain -> workers finish
+ * Life: bind -> edges -> supervisor -> all workers ready: listen -> (SIGTERM, SIGINT) drain ->
+ * workers finish
  * -> edges stop -> exit code. A second signal, or the graceful timeout, cuts what is left.
  *
  * Thread: main.

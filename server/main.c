@@ -25,7 +25,8 @@ int main(int argc, char **argv)
     case OPTIONS_BAD:
         return OPTIONS_EXIT_BAD;
     }
-    signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of write(), not the end of the process */
+    signal(SIGPIPE,
+           SIG_IGN); /* a peer that is gone is an error of write(), not the end of the process */
     const struct log_config config = {
         .level = level_of(options.verbosity),
         .format = options.log_format,

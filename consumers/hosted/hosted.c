@@ -36,8 +36,9 @@ static bool hosted_can_open(void *ctx)
     return choose_link(ctx) != NULL;
 }
 
-static enum err hosted_open(struct client *c, void *ctx, const struct scope *scope, const struct slice *subprotocols,
-                            size_t subprotocol_count, struct slice body, bool more)
+static enum err hosted_open(struct client *c, void *ctx, const struct scope *scope,
+                            const struct slice *subprotocols, size_t subprotocol_count,
+                            struct slice body, bool more)
 {
     struct worker_link *link = choose_link(ctx);
     if (link == NULL)
@@ -59,7 +60,8 @@ static void hosted_body(struct client *c, struct slice piece, bool more)
     worker_link_body(c->consumer, c, piece, more);
 }
 
-static void hosted_receive(struct client *c, enum message_kind kind, struct slice data, bool first, bool last)
+static void hosted_receive(struct client *c, enum message_kind kind, struct slice data, bool first,
+                           bool last)
 {
     const bool is_text = kind == MESSAGE_TEXT;
     if (first && last && data.len <= LINK_PAYLOAD_MAX) {
@@ -125,8 +127,9 @@ static struct worker_link *find_hung(struct hosted *h)
     return NULL;
 }
 
-/* One pass a second over all links: whoever answered is asked again, whoever did not for too long is hung. Passes
- * are counted and not time: when nobody ran for a while (a suspended machine), that was not the worker's doing. */
+/* One pass a second over all links: whoever answered is asked again, whoever did not for too long
+ * is hung. Passes are counted and not time: when nobody ran for a while (a suspended machine), that
+ * was not the worker's doing. */
 static void on_beat(struct wheel_entry *entry)
 {
     struct hosted *h = CONTAINER_OF(entry, struct hosted, beat);

@@ -27,7 +27,8 @@ struct hosted_ops {
     void (*worker_ready)(struct hosted *h, unsigned worker);
     /* The link to @worker ended; its clients were told. @why is static text. */
     void (*worker_lost)(struct hosted *h, unsigned worker, const char *why);
-    /* @worker did not answer for the configured time; it should be killed. Called once per worker. */
+    /* @worker did not answer for the configured time; it should be killed. Called once per worker.
+     */
     void (*worker_hung)(struct hosted *h, unsigned worker);
 };
 
@@ -45,7 +46,8 @@ struct hosted {
 extern const struct consumer_kind hosted_kind; /* ctx of open(): struct hosted */
 
 /* @hang_ms: a worker that answers no beat for so long is reported as hung; <= 0: never. */
-void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms, const struct hosted_ops *ops);
+void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms,
+                 const struct hosted_ops *ops);
 
 /* Adds the link to a worker. Ownership: takes @fd. Errors: ERR_IO, ERR_NO_FILES. */
 enum err hosted_attach(struct hosted *h, int fd, unsigned worker) MUST_CHECK;

@@ -18,7 +18,8 @@ static uint8_t *write_head(uint8_t *out, uint32_t items, enum link_op op, uint64
     return pack_uint(out, id);
 }
 
-uint8_t *link_write_disconnect_head(uint8_t *out, uint64_t id, bool has_code, uint16_t code, size_t reason_len)
+uint8_t *link_write_disconnect_head(uint8_t *out, uint64_t id, bool has_code, uint16_t code,
+                                    size_t reason_len)
 {
     out = write_head(out, 4, LINK_DISCONNECT, id);
     out = has_code ? pack_uint(out, code) : pack_nil(out);
@@ -66,12 +67,15 @@ uint8_t *link_write_part_tail(uint8_t *out, bool is_text, bool last)
     return pack_bool(pack_bool(out, is_text), last);
 }
 
-size_t link_open_bound(const struct scope *scope, const struct slice *subprotocols, size_t subprotocol_count)
+size_t link_open_bound(const struct scope *scope, const struct slice *subprotocols,
+                       size_t subprotocol_count)
 {
-    size_t bound = 128 + scope->method.len + scope->scheme.len + scope->path.len + scope->raw_path.len +
-                   scope->query.len + scope->root_path.len + scope->client.host.len + scope->server.host.len;
+    size_t bound = 128 + scope->method.len + scope->scheme.len + scope->path.len +
+                   scope->raw_path.len + scope->query.len + scope->root_path.len +
+                   scope->client.host.len + scope->server.host.len;
     for (size_t i = 0; i < scope->header_count; i++)
-        bound += scope->headers[i].name.len + scope->headers[i].value.len + PACK_HEADER_MAX + PACK_HEADER_MAX + 1;
+        bound += scope->headers[i].name.len + scope->headers[i].value.len + PACK_HEADER_MAX +
+                 PACK_HEADER_MAX + 1;
     for (size_t i = 0; i < subprotocol_count; i++)
         bound += subprotocols[i].len + PACK_HEADER_MAX;
     return bound;
@@ -86,8 +90,9 @@ static uint8_t *write_addr(uint8_t *out, const struct scope_addr *addr)
     return addr->has_port ? pack_uint(out, addr->port) : pack_nil(out);
 }
 
-uint8_t *link_write_open(uint8_t *out, uint64_t id, const struct scope *scope, const struct slice *subprotocols,
-                         size_t subprotocol_count, size_t body_len)
+uint8_t *link_write_open(uint8_t *out, uint64_t id, const struct scope *scope,
+                         const struct slice *subprotocols, size_t subprotocol_count,
+                         size_t body_len)
 {
     const bool http = scope->type == SCOPE_HTTP;
     out = http ? write_head(out, 14, LINK_HTTP, id) : write_head(out, 12, LINK_WEBSOCKET, id);
@@ -95,7 +100,8 @@ uint8_t *link_write_open(uint8_t *out, uint64_t id, const struct scope *scope, c
     if (http)
         out = pack_str(out, scope->method);
     out = pack_str(out, scope->scheme);
-    /* A str must be UTF-8; the worker decodes anything else with replacement, as Python's unquote() does. */
+    /* A str must be UTF-8; the worker decodes anything else with replacement, as Python's unquote()
+     * does. */
     if (utf8_is_valid(scope->path.ptr, scope->path.len))
         out = pack_str(out, scope->path);
     else
@@ -144,8 +150,9 @@ static enum err read_headers(struct link_answer *out, struct header *headers, st
 }
 
 static const uint32_t answer_items[LINK_ANSWER_OPS] = {
-    [LINK_READY] = 3,       [LINK_START] = 6, [LINK_ANSWER_BODY] = 4, [LINK_ACCEPT] = 4,      [LINK_SEND] = 3,
-    [LINK_ANSWER_PART] = 5, [LINK_CLOSE] = 4, [LINK_CONSUMED] = 4,    [LINK_BEAT_ANSWER] = 2, [LINK_END] = 3,
+    [LINK_READY] = 3,       [LINK_START] = 6,       [LINK_ANSWER_BODY] = 4, [LINK_ACCEPT] = 4,
+    [LINK_SEND] = 3,        [LINK_ANSWER_PART] = 5, [LINK_CLOSE] = 4,       [LINK_CONSUMED] = 4,
+    [LINK_BEAT_ANSWER] = 2, [LINK_END] = 3,
 };
 
 static enum err read_items(struct link_answer *out, struct header *headers, struct pack_reader *r)
@@ -207,7 +214,8 @@ static enum err read_items(struct link_answer *out, struct header *headers, stru
     return ERR_PROTO;
 }
 
-enum err link_read_answer(struct link_answer *out, struct header *headers, const uint8_t *in, size_t len)
+enum err link_read_answer(struct link_answer *out, struct header *headers, const uint8_t *in,
+                          size_t len)
 {
     struct pack_reader r;
     pack_reader_init(&r, in, len);

@@ -22,10 +22,10 @@
 
 enum {
     LINK_VERSION = 1,
-    LINK_RECORD_MAX = 256 * 1024,  /* bytes of one record */
-    LINK_PAYLOAD_MAX = 64 * 1024,  /* bytes of a body piece or message in a record */
-    LINK_HEADERS_MAX = 512,        /* headers of a response */
-    LINK_SMALL_MAX = 32,           /* bytes of a record without payload, or of what stands around one */
+    LINK_RECORD_MAX = 256 * 1024, /* bytes of one record */
+    LINK_PAYLOAD_MAX = 64 * 1024, /* bytes of a body piece or message in a record */
+    LINK_HEADERS_MAX = 512,       /* headers of a response */
+    LINK_SMALL_MAX = 32, /* bytes of a record without payload, or of what stands around one */
 };
 
 /* Edge to worker. */
@@ -60,18 +60,19 @@ enum link_answer_op {
 /* A record of the worker. Slices point into the bytes it was read from. */
 struct link_answer {
     enum link_answer_op op;
-    uint64_t id;      /* READY: the worker's process id; BEAT: the number */
-    uint64_t number;  /* START: status; CLOSE: code; CONSUMED: bytes; READY: version */
-    uint64_t count;   /* CONSUMED: messages */
-    struct slice data; /* body, message, subprotocol (empty: none), reason */
-    bool is_text;     /* SEND, PART */
-    bool flag;        /* START, BODY: more; PART: last; END: failed */
+    uint64_t id;         /* READY: the worker's process id; BEAT: the number */
+    uint64_t number;     /* START: status; CLOSE: code; CONSUMED: bytes; READY: version */
+    uint64_t count;      /* CONSUMED: messages */
+    struct slice data;   /* body, message, subprotocol (empty: none), reason */
+    bool is_text;        /* SEND, PART */
+    bool flag;           /* START, BODY: more; PART: last; END: failed */
     size_t header_count; /* START, ACCEPT: entries filled in the caller's array */
 };
 
 /* Each of these writes at @out, which has LINK_SMALL_MAX bytes, and returns the byte behind. */
 uint8_t *link_write_hello(uint8_t *out, uint32_t loop_index);
-uint8_t *link_write_disconnect_head(uint8_t *out, uint64_t id, bool has_code, uint16_t code, size_t reason_len);
+uint8_t *link_write_disconnect_head(uint8_t *out, uint64_t id, bool has_code, uint16_t code,
+                                    size_t reason_len);
 uint8_t *link_write_credit(uint8_t *out, uint64_t id, uint64_t bytes);
 uint8_t *link_write_beat(uint8_t *out, uint64_t number);
 uint8_t *link_write_shutdown(uint8_t *out);
@@ -85,16 +86,19 @@ uint8_t *link_write_part_head(uint8_t *out, uint64_t id, size_t len);
 uint8_t *link_write_part_tail(uint8_t *out, bool is_text, bool last);
 
 /* Bytes that link_write_open() needs at most for @scope (HTTP: without the body). */
-size_t link_open_bound(const struct scope *scope, const struct slice *subprotocols, size_t subprotocol_count);
+size_t link_open_bound(const struct scope *scope, const struct slice *subprotocols,
+                       size_t subprotocol_count);
 
 /* HTTP or WEBSOCKET, by scope->type. For HTTP it ends before the body: a bin of @body_len bytes and
  * link_write_body_tail() follow. */
-uint8_t *link_write_open(uint8_t *out, uint64_t id, const struct scope *scope, const struct slice *subprotocols,
-                         size_t subprotocol_count, size_t body_len);
+uint8_t *link_write_open(uint8_t *out, uint64_t id, const struct scope *scope,
+                         const struct slice *subprotocols, size_t subprotocol_count,
+                         size_t body_len);
 
-/* Reads the record of @len bytes at @in, which pack_scan() found whole. Up to LINK_HEADERS_MAX headers
- * of START and ACCEPT are stored in @headers.
- * Errors: ERR_PROTO when it is not what the protocol allows; @out is undefined then. */
-enum err link_read_answer(struct link_answer *out, struct header *headers, const uint8_t *in, size_t len) MUST_CHECK;
+/* Reads the record of @len bytes at @in, which pack_scan() found whole. Up to LINK_HEADERS_MAX
+ * headers of START and ACCEPT are stored in @headers. Errors: ERR_PROTO when it is not what the
+ * protocol allows; @out is undefined then. */
+enum err link_read_answer(struct link_answer *out, struct header *headers, const uint8_t *in,
+                          size_t len) MUST_CHECK;
 
 #endif

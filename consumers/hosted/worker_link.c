@@ -108,21 +108,24 @@ static void write_tail(struct worker_link *link, uint8_t *(*write)(uint8_t *, bo
     commit(link, start, write(start, flag));
 }
 
-enum err worker_link_open_client(struct worker_link *link, const struct client *c, const struct scope *scope,
-                                 const struct slice *subprotocols, size_t subprotocol_count, struct slice body,
-                                 bool more)
+enum err worker_link_open_client(struct worker_link *link, const struct client *c,
+                                 const struct scope *scope, const struct slice *subprotocols,
+                                 size_t subprotocol_count, struct slice body, bool more)
 {
     const size_t bound = link_open_bound(scope, subprotocols, subprotocol_count);
     if (bound + body.len > LINK_RECORD_MAX)
         return ERR_TOO_BIG;
     if (bound <= CHAIN_LARGE_BYTES) {
         uint8_t *start = writer_reserve(&link->writer, bound);
-        commit(link, start, link_write_open(start, c->consumer_id, scope, subprotocols, subprotocol_count, body.len));
+        commit(link, start,
+               link_write_open(start, c->consumer_id, scope, subprotocols, subprotocol_count,
+                               body.len));
     } else {
         uint8_t *start = mem_try(bound);
         if (start == NULL)
             return ERR_NOMEM;
-        const uint8_t *end = link_write_open(start, c->consumer_id, scope, subprotocols, subprotocol_count, body.len);
+        const uint8_t *end = link_write_open(start, c->consumer_id, scope, subprotocols,
+                                             subprotocol_count, body.len);
         writer_append(&link->writer, slice_make(start, (size_t)(end - start)));
         mem_free(start);
     }
@@ -133,7 +136,8 @@ enum err worker_link_open_client(struct worker_link *link, const struct client *
     return ERR_OK;
 }
 
-void worker_link_body(struct worker_link *link, const struct client *c, struct slice piece, bool more)
+void worker_link_body(struct worker_link *link, const struct client *c, struct slice piece,
+                      bool more)
 {
     do {
         const size_t len = piece.len < LINK_PAYLOAD_MAX ? piece.len : LINK_PAYLOAD_MAX;
@@ -145,14 +149,16 @@ void worker_link_body(struct worker_link *link, const struct client *c, struct s
     } while (piece.len > 0);
 }
 
-void worker_link_receive(struct worker_link *link, const struct client *c, bool is_text, struct slice data)
+void worker_link_receive(struct worker_link *link, const struct client *c, bool is_text,
+                         struct slice data)
 {
     uint8_t *start = begin(link);
     commit(link, start, link_write_receive_head(start, c->consumer_id, is_text, data.len));
     writer_append(&link->writer, data);
 }
 
-void worker_link_part(struct worker_link *link, const struct client *c, bool is_text, struct slice data, bool last)
+void worker_link_part(struct worker_link *link, const struct client *c, bool is_text,
+                      struct slice data, bool last)
 {
     uint8_t *start = begin(link);
     commit(link, start, link_write_part_head(start, c->consumer_id, data.len));
@@ -167,11 +173,12 @@ void worker_link_credit(struct worker_link *link, const struct client *c, size_t
     commit(link, start, link_write_credit(start, c->consumer_id, bytes));
 }
 
-void worker_link_disconnect(struct worker_link *link, const struct client *c, bool has_code, uint16_t code,
-                            struct slice reason)
+void worker_link_disconnect(struct worker_link *link, const struct client *c, bool has_code,
+                            uint16_t code, struct slice reason)
 {
     uint8_t *start = begin(link);
-    commit(link, start, link_write_disconnect_head(start, c->consumer_id, has_code, code, reason.len));
+    commit(link, start,
+           link_write_disconnect_head(start, c->consumer_id, has_code, code, reason.len));
     writer_append(&link->writer, reason);
 }
 
@@ -219,8 +226,8 @@ static void handle_response(struct worker_link *link, struct client *c, const st
         c->ops->body(c, a->data, a->flag);
 }
 
-static void handle_client_answer(struct worker_link *link, struct link_slot *slot, const struct link_answer *a,
-                                 const struct header *headers)
+static void handle_client_answer(struct worker_link *link, struct link_slot *slot,
+                                 const struct link_answer *a, const struct header *headers)
 {
     struct client *c = slot->client;
     const enum message_kind kind = a->is_text ? MESSAGE_TEXT : MESSAGE_BINARY;
@@ -258,11 +265,13 @@ static void handle_client_answer(struct worker_link *link, struct link_slot *slo
 }
 
 /* False: the link was closed. */
-static bool handle_answer(struct worker_link *link, const struct link_answer *a, const struct header *headers)
+static bool handle_answer(struct worker_link *link, const struct link_answer *a,
+                          const struct header *headers)
 {
     if (a->op == LINK_READY) {
         if (a->number != LINK_VERSION) {
-            log_event(LOG_ERROR, "link.version", "theirs=%lu ours=%d reason=\"install the Python package of this version\"",
+            log_event(LOG_ERROR, "link.version",
+                      "theirs=%lu ours=%d reason=\"install the Python package of this version\"",
                       (unsigned long)a->number, LINK_VERSION);
             worker_link_close(link, "the worker speaks another version of the link protocol");
             return false;
@@ -283,7 +292,8 @@ static bool handle_answer(struct worker_link *link, const struct link_answer *a,
     return true;
 }
 
-/* Handles the whole records at @in; returns how many bytes they were, or SIZE_MAX when the link was closed. */
+/* Handles the whole records at @in; returns how many bytes they were, or SIZE_MAX when the link was
+ * closed. */
 static size_t handle_records(struct worker_link *link, const uint8_t *in, size_t len)
 {
     struct header headers[LINK_HEADERS_MAX];
@@ -295,7 +305,8 @@ static size_t handle_records(struct worker_link *link, const uint8_t *in, size_t
         if (scan == PACK_MORE)
             break;
         if (scan == PACK_BROKEN || link_read_answer(&answer, headers, in + done, used) != ERR_OK) {
-            log_event(LOG_ERROR, "link.broken", "process=%u loop=%u reason=\"not the link protocol\"", link->worker,
+            log_event(LOG_ERROR, "link.broken",
+                      "process=%u loop=%u reason=\"not the link protocol\"", link->worker,
                       link->loop->index);
             worker_link_close(link, "the worker broke the link protocol");
             return SIZE_MAX;

@@ -5,8 +5,9 @@
  * Why: records of all clients of a loop share one stream; this is where they are numbered, batched
  * into one write per turn, and given back to the client they belong to.
  *
- * Life: STARTING (records may be queued, no client yet) -> READY -> DRAINING (no new clients) -> LOST.
- * The link ends when the worker closes its end, breaks the protocol, or worker_link_close() is called.
+ * Life: STARTING (records may be queued, no client yet) -> READY -> DRAINING (no new clients) ->
+ * LOST. The link ends when the worker closes its end, breaks the protocol, or worker_link_close()
+ * is called.
  *
  * Thread: the loop that it was opened on.
  */
@@ -25,7 +26,12 @@
 #include "core/loop.h"
 #include "core/writer.h"
 
-enum worker_link_state { WORKER_LINK_STARTING, WORKER_LINK_READY, WORKER_LINK_DRAINING, WORKER_LINK_LOST };
+enum worker_link_state {
+    WORKER_LINK_STARTING,
+    WORKER_LINK_READY,
+    WORKER_LINK_DRAINING,
+    WORKER_LINK_LOST
+};
 
 struct worker_link;
 
@@ -51,7 +57,7 @@ struct worker_link {
     uint64_t beat_sent;
     uint64_t beat_answered;
     uint64_t beats_missed; /* in a row: passes that found the last beat unanswered */
-    bool is_hung;        /* already reported */
+    bool is_hung;          /* already reported */
     /* private */
     uv_pipe_t pipe;
     struct loop *loop;
@@ -78,15 +84,18 @@ enum err worker_link_engage(struct worker_link *link, struct client *c) MUST_CHE
 void worker_link_release(struct worker_link *link, struct client *c);
 
 /* Records towards the worker, for an engaged client. */
-enum err worker_link_open_client(struct worker_link *link, const struct client *c, const struct scope *scope,
-                                 const struct slice *subprotocols, size_t subprotocol_count, struct slice body,
-                                 bool more) MUST_CHECK;
-void worker_link_body(struct worker_link *link, const struct client *c, struct slice piece, bool more);
-void worker_link_receive(struct worker_link *link, const struct client *c, bool is_text, struct slice data);
-void worker_link_part(struct worker_link *link, const struct client *c, bool is_text, struct slice data, bool last);
+enum err worker_link_open_client(struct worker_link *link, const struct client *c,
+                                 const struct scope *scope, const struct slice *subprotocols,
+                                 size_t subprotocol_count, struct slice body, bool more) MUST_CHECK;
+void worker_link_body(struct worker_link *link, const struct client *c, struct slice piece,
+                      bool more);
+void worker_link_receive(struct worker_link *link, const struct client *c, bool is_text,
+                         struct slice data);
+void worker_link_part(struct worker_link *link, const struct client *c, bool is_text,
+                      struct slice data, bool last);
 void worker_link_credit(struct worker_link *link, const struct client *c, size_t bytes);
-void worker_link_disconnect(struct worker_link *link, const struct client *c, bool has_code, uint16_t code,
-                            struct slice reason);
+void worker_link_disconnect(struct worker_link *link, const struct client *c, bool has_code,
+                            uint16_t code, struct slice reason);
 
 void worker_link_beat(struct worker_link *link);
 

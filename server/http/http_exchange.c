@@ -8,7 +8,9 @@
 #include "server/http/http_response.h"
 #include "server/http/http_scope.h"
 
-enum { DRAIN_FIRST_MS = 1000 }; /* how long a new connection's first request is awaited when the server ends */
+enum {
+    DRAIN_FIRST_MS = 1000
+}; /* how long a new connection's first request is awaited when the server ends */
 
 #define TO(state) (1U << (state))
 static const unsigned exchange_next[EXCHANGE_STATES] = {
@@ -62,7 +64,8 @@ static int64_t reading_limit_ms(const struct http_exchange *x)
 static int64_t answer_limit_ms(const struct http_exchange *x)
 {
     const struct options *o = options_of(x);
-    return x->is_upgrade && !x->reply_started ? o->websocket_connect_timeout_ms : o->http_timeout_ms;
+    return x->is_upgrade && !x->reply_started ? o->websocket_connect_timeout_ms
+                                              : o->http_timeout_ms;
 }
 
 static void arm(struct http_exchange *x)
@@ -125,9 +128,12 @@ static void active_expired(struct http_exchange *x)
         conn_abort(x->conn);
     else if ((x->body_done || x->is_upgrade) && has_passed(x, x->phase_ms, answer_limit_ms(x)))
         give_up(x, 503, "Application failed to respond within time limit.");
-    else if (!x->body_done && !x->is_upgrade && is_window_full(x) && has_passed(x, x->input_ms, o->http_timeout_ms))
-        give_up(x, 503, "Application failed to respond within time limit."); /* nor takes the rest of the request */
-    else if (!x->body_done && !x->is_upgrade && !is_window_full(x) && has_passed(x, x->input_ms, o->body_timeout_ms))
+    else if (!x->body_done && !x->is_upgrade && is_window_full(x) &&
+             has_passed(x, x->input_ms, o->http_timeout_ms))
+        give_up(x, 503, "Application failed to respond within time limit."); /* nor takes the rest
+                                                                                of the request */
+    else if (!x->body_done && !x->is_upgrade && !is_window_full(x) &&
+             has_passed(x, x->input_ms, o->body_timeout_ms))
         give_up(x, 408, "The body of the request took too long.");
     else
         arm(x);
@@ -196,7 +202,8 @@ static void handle_end(struct http_exchange *x)
     end_of_body(x);
 }
 
-/* No byte follows a body of known length, and none may come before the answer: its end is asked for. */
+/* No byte follows a body of known length, and none may come before the answer: its end is asked
+ * for. */
 static void read_end(struct http_exchange *x)
 {
     struct http_event event;
@@ -231,7 +238,8 @@ static void refuse_open(struct http_exchange *x, enum err err)
 }
 
 /* The first piece of the body goes with the head when it is there already. */
-static enum err open_consumer(struct http_exchange *x, const struct route *route, struct slice piece, bool more)
+static enum err open_consumer(struct http_exchange *x, const struct route *route,
+                              struct slice piece, bool more)
 {
     struct http_scope_room room;
     struct scope scope;
@@ -240,7 +248,8 @@ static enum err open_consumer(struct http_exchange *x, const struct route *route
     if (err == ERR_OK) {
         client->ops = &http_response_ops;
         client->is_websocket = x->is_upgrade;
-        err = route->kind->open(client, route->ctx, &scope, room.subprotocols, room.subprotocol_count, piece, more);
+        err = route->kind->open(client, route->ctx, &scope, room.subprotocols,
+                                room.subprotocol_count, piece, more);
     }
     http_scope_deinit(&room);
     return err;
@@ -252,7 +261,8 @@ static bool has_body(const struct http_head *head)
 }
 
 /* Gives the request to its consumer, with what is at hand of its body. */
-static void dispatch(struct http_exchange *x, const struct route *route, const uint8_t **in, size_t *len)
+static void dispatch(struct http_exchange *x, const struct route *route, const uint8_t **in,
+                     size_t *len)
 {
     struct http_event first = {.kind = HTTP_EVENT_MORE};
     struct http_event second = {.kind = HTTP_EVENT_MORE};
@@ -272,7 +282,8 @@ static void dispatch(struct http_exchange *x, const struct route *route, const u
         http_response_page(x, 413, "The body of the request is larger than this server takes.");
         return;
     }
-    const bool is_last = last->kind == HTTP_EVENT_END || (first.data.len > 0 && is_last_piece(x, slice_make(NULL, 0)));
+    const bool is_last = last->kind == HTTP_EVENT_END ||
+                         (first.data.len > 0 && is_last_piece(x, slice_make(NULL, 0)));
     const enum err err = open_consumer(x, route, first.data, !is_last);
     if (err != ERR_OK) {
         refuse_open(x, err);
@@ -291,7 +302,8 @@ static void find_consumer(struct http_exchange *x, const uint8_t **in, size_t *l
 {
     struct route route;
     struct edge *e = x->conn->edge;
-    struct scope scope = {.type = x->is_upgrade ? SCOPE_WEBSOCKET : SCOPE_HTTP, .raw_path = x->head->line.path};
+    struct scope scope = {.type = x->is_upgrade ? SCOPE_WEBSOCKET : SCOPE_HTTP,
+                          .raw_path = x->head->line.path};
     if (route_table_find(&route, &e->routes, &scope) != ERR_OK) {
         http_response_page(x, 404, "Nothing is served here.");
         return;
@@ -371,7 +383,8 @@ static bool can_read(const struct http_exchange *x)
     return false;
 }
 
-static void handle_event(struct http_exchange *x, const struct http_event *event, const uint8_t **in, size_t *len)
+static void handle_event(struct http_exchange *x, const struct http_event *event,
+                         const uint8_t **in, size_t *len)
 {
     switch (event->kind) {
     case HTTP_EVENT_HEAD:

@@ -2,13 +2,14 @@
  *
  * http_exchange: the HTTP life of a connection: one request after the other, each with its answer.
  *
- * Why: this is where reading (http_reader), the consumer (client.h) and writing (http_response) meet. A
- * request is dispatched when its head is complete; its body is passed on as it comes, within a
- * window; the next request is not read before the answer of this one is complete.
+ * Why: this is where reading (http_reader), the consumer (client.h) and writing (http_response)
+ * meet. A request is dispatched when its head is complete; its body is passed on as it comes,
+ * within a window; the next request is not read before the answer of this one is complete.
  *
- * Life of a request: READING (idle, or in the head) -> WAITING (no worker is ready) -> ACTIVE (a consumer
- * has it) -> READING again, or ENDED when the connection will not carry another. A WebSocket
- * handshake is a request whose answer is accept(): then ws_session takes the connection over.
+ * Life of a request: READING (idle, or in the head) -> WAITING (no worker is ready) -> ACTIVE (a
+ * consumer has it) -> READING again, or ENDED when the connection will not carry another. A
+ * WebSocket handshake is a request whose answer is accept(): then ws_session takes the connection
+ * over.
  *
  * Thread: its edge's.
  */
@@ -35,7 +36,13 @@ enum {
     EXCHANGE_WAIT_MS = 30 * 1000,
 };
 
-enum exchange_state { EXCHANGE_READING, EXCHANGE_WAITING, EXCHANGE_ACTIVE, EXCHANGE_ENDED, EXCHANGE_STATES };
+enum exchange_state {
+    EXCHANGE_READING,
+    EXCHANGE_WAITING,
+    EXCHANGE_ACTIVE,
+    EXCHANGE_ENDED,
+    EXCHANGE_STATES
+};
 
 struct http_exchange {
     struct conn *conn;
@@ -57,13 +64,15 @@ struct http_exchange {
     uint64_t body_bytes;   /* bytes of request body passed on */
     size_t unread_bytes;   /* of them, not yet taken by the application */
     size_t unacked_bytes;  /* of the answer, for which no credit was given back yet */
-    uint64_t phase_ms;     /* READING: since when idle or in the head; ACTIVE: since the whole request */
-    uint64_t input_ms;     /* last input of the body */
-    bool is_first;         /* no request was served on this connection yet */
+    uint64_t
+        phase_ms; /* READING: since when idle or in the head; ACTIVE: since the whole request */
+    uint64_t input_ms; /* last input of the body */
+    bool is_first;     /* no request was served on this connection yet */
     bool has_local;
     uint16_t local_port;
     uint16_t local_len;
-    char local_host[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* our address of this connection */
+    char local_host[sizeof(
+        ((struct sockaddr_un *)0)->sun_path)]; /* our address of this connection */
 };
 
 /* Makes @c an HTTP connection that waits for its first request. */
@@ -80,8 +89,9 @@ void http_exchange_retry(struct http_exchange *x);
 /* The answer is complete: the next request, or the end of the connection. */
 void http_exchange_finish(struct http_exchange *x, bool close);
 
-/* There is half an answer and no more will follow. The client gets that half and finds from its framing
- * that it is not whole; an answer that is whole when the connection ends is made to break by a reset. */
+/* There is half an answer and no more will follow. The client gets that half and finds from its
+ * framing that it is not whole; an answer that is whole when the connection ends is made to break
+ * by a reset. */
 void http_exchange_cut(struct http_exchange *x);
 
 /* The application took some of the body. */

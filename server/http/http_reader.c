@@ -77,10 +77,12 @@ static int fail(struct http_reader *r, unsigned status, const char *reason)
 
 static unsigned parse_line(struct http_reader *r, const char **reason)
 {
-    return request_line_parse(&r->head->line, reason, slice_make(r->head->bytes.ptr, r->head->line_len - 2));
+    return request_line_parse(&r->head->line, reason,
+                              slice_make(r->head->bytes.ptr, r->head->line_len - 2));
 }
 
-/* The line's slices point into the head's bytes and are looked at any time: for a 408, for the access log. */
+/* The line's slices point into the head's bytes and are looked at any time: for a 408, for the
+ * access log. */
 static enum err append_to_head(struct http_reader *r, const char *at, size_t len)
 {
     struct buf *bytes = &r->head->bytes;
@@ -136,8 +138,8 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len)
     return append(r, at, len);
 }
 
-/* Bytes that no proxy or application may take for the end of a line (CVE-2026-44546 in Daphne). 0x85 is
- * refused although UTF-8 text has it as a second byte: Daphne refuses it too. */
+/* Bytes that no proxy or application may take for the end of a line (CVE-2026-44546 in Daphne).
+ * 0x85 is refused although UTF-8 text has it as a second byte: Daphne refuses it too. */
 static bool is_bad_value(struct slice value)
 {
     for (size_t i = 0; i < value.len; i++) {
@@ -148,8 +150,8 @@ static bool is_bad_value(struct slice value)
     return false;
 }
 
-/* The field's bytes stand at field_start; its slices are made when the head is complete, because the
- * buffer may still move. Until then name.ptr holds the offset. */
+/* The field's bytes stand at field_start; its slices are made when the head is complete, because
+ * the buffer may still move. Until then name.ptr holds the offset. */
 static int on_header_value_complete(llhttp_t *parser)
 {
     struct http_reader *r = parser->data;
@@ -163,17 +165,20 @@ static int on_header_value_complete(llhttp_t *parser)
         return fail(r, 431, "The request has more headers than this server takes.");
     const uint8_t *start = head->bytes.ptr + head->field_start;
     const struct slice name = slice_make(start, name_len);
-    const struct slice value = text_trim(slice_make(start + name_len, head->bytes.len - head->field_start - name_len));
+    const struct slice value =
+        text_trim(slice_make(start + name_len, head->bytes.len - head->field_start - name_len));
     if (is_bad_value(value))
         return fail(r, 400, "A header value has a control byte.");
-    /* A name with '_' looks like one with '-' to a CGI-like application; Daphne leaves those out too. */
+    /* A name with '_' looks like one with '-' to a CGI-like application; Daphne leaves those out
+     * too. */
     if (memchr(name.ptr, '_', name.len) != NULL) {
         head->bytes.len = (uint32_t)head->field_start;
         return 0;
     }
     const struct header field = {
         .name = {.ptr = (const uint8_t *)(uintptr_t)head->field_start, .len = name_len},
-        .value = {.ptr = (const uint8_t *)(uintptr_t)(value.ptr - head->bytes.ptr), .len = value.len},
+        .value = {.ptr = (const uint8_t *)(uintptr_t)(value.ptr - head->bytes.ptr),
+                  .len = value.len},
     };
     return add_header(head, field) == ERR_OK ? 0 : fail(r, 500, "No memory for the headers.");
 }
@@ -207,13 +212,16 @@ static int check_host(struct http_reader *r)
 static int check_framing(struct http_reader *r, const llhttp_t *parser)
 {
     struct http_head *head = r->head;
-    const struct slice *coding = header_find(head->headers, head->header_count, "transfer-encoding");
+    const struct slice *coding =
+        header_find(head->headers, head->header_count, "transfer-encoding");
     if (coding != NULL) {
         if (head->line.minor == 0)
             return fail(r, 400, "An HTTP/1.0 request cannot have Transfer-Encoding.");
         if (header_count(head->headers, head->header_count, "transfer-encoding") != 1 ||
             !text_eq_nocase(*coding, "chunked"))
-            return fail(r, 400, "The only Transfer-Encoding of a request that this server takes is chunked.");
+            return fail(
+                r, 400,
+                "The only Transfer-Encoding of a request that this server takes is chunked.");
         head->is_chunked = true;
     }
     if (header_find(head->headers, head->header_count, "content-length") != NULL) {
@@ -234,10 +242,13 @@ static int on_headers_complete(llhttp_t *parser)
     if (rc != 0)
         return rc;
     head->has_upgrade = parser->upgrade != 0;
-    parser->upgrade = 0; /* what follows is read as HTTP unless the caller takes the connection over */
-    head->keep_alive = head->line.minor == 1 && !header_list_has(head->headers, head->header_count, "connection", "close");
+    parser->upgrade =
+        0; /* what follows is read as HTTP unless the caller takes the connection over */
+    head->keep_alive = head->line.minor == 1 &&
+                       !header_list_has(head->headers, head->header_count, "connection", "close");
     const struct slice *expect = header_find(head->headers, head->header_count, "expect");
-    head->expects_continue = head->line.minor == 1 && expect != NULL && text_eq_nocase(*expect, "100-continue");
+    head->expects_continue =
+        head->line.minor == 1 && expect != NULL && text_eq_nocase(*expect, "100-continue");
     r->state = READER_BODY;
     return HPE_PAUSED;
 }
@@ -316,7 +327,8 @@ bool http_reader_has_begun(const struct http_reader *r)
     return r->state != READER_LINE || r->head->bytes.len > 0;
 }
 
-static void tell_bad(struct http_reader *r, struct http_event *event, unsigned status, const char *reason)
+static void tell_bad(struct http_reader *r, struct http_event *event, unsigned status,
+                     const char *reason)
 {
     r->state = READER_BAD;
     event->kind = HTTP_EVENT_BAD;
@@ -335,7 +347,8 @@ static void start_headers(struct http_reader *r)
 }
 
 /* Collects the request line. True: complete, and the state has moved on (or *@event is BAD). */
-static bool read_line(struct http_reader *r, struct http_event *event, const uint8_t **in, size_t *len)
+static bool read_line(struct http_reader *r, struct http_event *event, const uint8_t **in,
+                      size_t *len)
 {
     struct http_head *head = r->head;
     const uint8_t *newline = memchr(*in, '\n', *len);
@@ -359,7 +372,8 @@ static bool read_line(struct http_reader *r, struct http_event *event, const uin
     if (newline == NULL)
         return false;
     if (got.len == 2 && got.ptr[0] == '\r' && !r->skipped_blank) {
-        r->skipped_blank = true; /* one empty line before a request is allowed (RFC 9112 section 2.2) */
+        r->skipped_blank =
+            true; /* one empty line before a request is allowed (RFC 9112 section 2.2) */
         head->bytes.len = 0;
         return true;
     }
@@ -371,7 +385,8 @@ static bool read_line(struct http_reader *r, struct http_event *event, const uin
     return true;
 }
 
-static void run_parser(struct http_reader *r, struct http_event *event, const uint8_t **in, size_t *len)
+static void run_parser(struct http_reader *r, struct http_event *event, const uint8_t **in,
+                       size_t *len)
 {
     const uint8_t was = r->state;
     const llhttp_errno_t rc = llhttp_execute(&r->parser, (const char *)*in, *len);
@@ -402,11 +417,13 @@ static void run_parser(struct http_reader *r, struct http_event *event, const ui
     }
 }
 
-void http_reader_next(struct http_reader *r, struct http_event *event, const uint8_t **in, size_t *len)
+void http_reader_next(struct http_reader *r, struct http_event *event, const uint8_t **in,
+                      size_t *len)
 {
     *event = (struct http_event){.kind = HTTP_EVENT_MORE};
     /* A request without body ends right behind its head: that is told without further input. */
-    while (event->kind == HTTP_EVENT_MORE && r->state < READER_END && (*len > 0 || r->state == READER_BODY)) {
+    while (event->kind == HTTP_EVENT_MORE && r->state < READER_END &&
+           (*len > 0 || r->state == READER_BODY)) {
         if (r->state != READER_LINE) {
             const size_t before = *len;
             run_parser(r, event, in, len);

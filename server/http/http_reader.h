@@ -25,7 +25,8 @@
 /* Ceilings of a request head; shared by all connections. */
 struct http_limits {
     size_t max_line_bytes;   /* request line without CRLF; over it 414 */
-    size_t max_header_bytes; /* names and values together; also all trailers, a chunk's extensions; over it 431 */
+    size_t max_header_bytes; /* names and values together; also all trailers, a chunk's extensions;
+                                over it 431 */
     size_t max_headers;      /* over it 431 */
 };
 
@@ -33,7 +34,8 @@ struct http_limits {
 struct http_head {
     struct http_head *next; /* for the lender */
     struct request_line line;
-    struct header *headers; /* names in lower case, values trimmed; those with '_' in the name are left out */
+    struct header
+        *headers; /* names in lower case, values trimmed; those with '_' in the name are left out */
     size_t header_count;
     uint64_t content_length; /* 0 unless has_length */
     bool has_length;
@@ -88,14 +90,16 @@ struct http_reader {
 
 void http_reader_init(struct http_reader *r, const struct http_limits *limits);
 
-/* Makes ready for the next request, whose head goes into @head (empty; borrowed until END or BAD). */
+/* Makes ready for the next request, whose head goes into @head (empty; borrowed until END or BAD).
+ */
 void http_reader_begin(struct http_reader *r, struct http_head *head);
 
 /* Whether any byte of the present request's head has come. */
 bool http_reader_has_begun(const struct http_reader *r);
 
-/* Takes bytes from *@in (@len of them), tells the next event and moves on behind what it took. After END
- * call http_reader_begin() before the next call. */
-void http_reader_next(struct http_reader *r, struct http_event *event, const uint8_t **in, size_t *len);
+/* Takes bytes from *@in (@len of them), tells the next event and moves on behind what it took.
+ * After END call http_reader_begin() before the next call. */
+void http_reader_next(struct http_reader *r, struct http_event *event, const uint8_t **in,
+                      size_t *len);
 
 #endif

@@ -107,8 +107,8 @@ void http_stamp_make(struct http_stamp *stamp, int64_t now, const char *server, 
     stamp->server_len = (size_t)len;
     if (with_date && gmtime_r(&seconds, &tm) != NULL)
         len += snprintf(stamp->bytes + len, sizeof(stamp->bytes) - (size_t)len,
-                        "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
-                        tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+                        "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday], tm.tm_mday,
+                        months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
     stamp->len = (size_t)len;
 }
 
@@ -229,12 +229,14 @@ static void put_header(struct writer *w, const struct header *h)
     writer_commit(w, len);
 }
 
-static void put_stamp(struct writer *w, const struct http_stamp *stamp, bool own_server, bool own_date)
+static void put_stamp(struct writer *w, const struct http_stamp *stamp, bool own_server,
+                      bool own_date)
 {
     if (!own_server)
         writer_append(w, slice_make(stamp->bytes, stamp->server_len));
     if (!own_date)
-        writer_append(w, slice_make(stamp->bytes + stamp->server_len, stamp->len - stamp->server_len));
+        writer_append(w,
+                      slice_make(stamp->bytes + stamp->server_len, stamp->len - stamp->server_len));
 }
 
 static void put_status_line(struct writer *w, unsigned minor, unsigned status)
@@ -247,9 +249,10 @@ static void put_status_line(struct writer *w, unsigned minor, unsigned status)
 }
 
 /* Writes the application's fields but for those that are the server's: framing and the connection.
- * Content-Length, where @may_have_length, is written once. Returns whether a Connection field asks to close. */
-static bool put_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers, size_t count,
-                       bool may_have_length)
+ * Content-Length, where @may_have_length, is written once. Returns whether a Connection field asks
+ * to close. */
+static bool put_fields(struct writer *w, const struct http_stamp *stamp,
+                       const struct header *headers, size_t count, bool may_have_length)
 {
     bool skip_length = !may_have_length;
     bool own_server = false;
@@ -279,16 +282,19 @@ static bool put_fields(struct writer *w, const struct http_stamp *stamp, const s
     return close;
 }
 
-void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers,
-                             size_t count)
+void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp,
+                             const struct header *headers, size_t count)
 {
-    (void)put_fields(w, stamp, headers, count, false); /* a 101 has its own Connection field and no body */
+    (void)put_fields(w, stamp, headers, count,
+                     false); /* a 101 has its own Connection field and no body */
 }
 
-void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp, struct writer *w)
+void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp,
+                           struct writer *w)
 {
     put_status_line(w, reply->minor, reply->status);
-    /* RFC 9110 section 8.6: no Content-Length in a 204 (a 304 may have that of the answer it stands for). */
+    /* RFC 9110 section 8.6: no Content-Length in a 204 (a 304 may have that of the answer it stands
+     * for). */
     if (put_fields(w, stamp, reply->headers, reply->header_count, reply->status != 204) ||
         reply->framing == HTTP_FRAMING_CLOSE)
         reply->close = true;
@@ -296,8 +302,8 @@ void http_reply_write_head(struct http_reply *reply, const struct http_stamp *st
         put(w, "Content-Length: %" PRIu64 "\r\n", reply->length);
     else if (reply->framing == HTTP_FRAMING_CHUNKED)
         put_str(w, "Transfer-Encoding: chunked\r\n");
-    else if (reply->is_head && !has_no_body(reply->status) && !reply->has_length && reply->is_whole &&
-             reply->whole_bytes > 0)
+    else if (reply->is_head && !has_no_body(reply->status) && !reply->has_length &&
+             reply->is_whole && reply->whole_bytes > 0)
         put(w, "Content-Length: %" PRIu64 "\r\n", reply->whole_bytes);
     put_str(w, reply->close ? "Connection: close\r\n\r\n" : "\r\n");
 }
@@ -316,14 +322,16 @@ void http_reply_write_last_chunk(struct writer *w)
     put_str(w, "0\r\n\r\n");
 }
 
-size_t http_reply_write_page(struct writer *w, const struct http_stamp *stamp, const struct http_page *page)
+size_t http_reply_write_page(struct writer *w, const struct http_stamp *stamp,
+                             const struct http_page *page)
 {
     char body[1024];
     const char *phrase = http_reply_phrase(page->status);
-    const int len = snprintf(body, sizeof(body),
-                             "<!doctype html>\n<html lang=\"en\">\n<head><title>%u %s</title></head>\n"
-                             "<body>\n<h1>%u %s</h1>\n<p>%.500s</p>\n</body>\n</html>\n",
-                             page->status, phrase, page->status, phrase, page->sentence);
+    const int len =
+        snprintf(body, sizeof(body),
+                 "<!doctype html>\n<html lang=\"en\">\n<head><title>%u %s</title></head>\n"
+                 "<body>\n<h1>%u %s</h1>\n<p>%.500s</p>\n</body>\n</html>\n",
+                 page->status, phrase, page->status, phrase, page->sentence);
     put_status_line(w, page->minor, page->status);
     put_str(w, "Content-Type: text/html; charset=utf-8\r\n");
     put(w, "Content-Length: %d\r\n", len);

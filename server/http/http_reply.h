@@ -53,16 +53,18 @@ void http_stamp_make(struct http_stamp *stamp, int64_t now, const char *server, 
 
 /* Checks the status and headers and decides the framing.
  *
- * NULL when all is well; otherwise static text naming what cannot be sent, with *@culprit the header's name. */
+ * NULL when all is well; otherwise static text naming what cannot be sent, with *@culprit the
+ * header's name. */
 const char *http_reply_plan(struct http_reply *reply, struct slice *culprit) MUST_CHECK;
 
-/* Writes the head of a planned reply. Also sets reply->close when the framing or the application's own
- * Connection header asks for it. */
-void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp, struct writer *w);
+/* Writes the head of a planned reply. Also sets reply->close when the framing or the application's
+ * own Connection header asks for it. */
+void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp,
+                           struct writer *w);
 
 /* Header lines of @headers, which http_reply_plan() found good, and the stamp's; for a 101. */
-void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp, const struct header *headers,
-                             size_t count);
+void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp,
+                             const struct header *headers, size_t count);
 
 /* A chunk around @piece (nothing for an empty one); http_reply_write_last_chunk() ends the body. */
 void http_reply_write_chunk(struct writer *w, struct slice piece);
@@ -77,7 +79,8 @@ struct http_page {
     const char *sentence;
     const char *extra;
 };
-size_t http_reply_write_page(struct writer *w, const struct http_stamp *stamp, const struct http_page *page);
+size_t http_reply_write_page(struct writer *w, const struct http_stamp *stamp,
+                             const struct http_page *page);
 
 /* Standard reason phrase of @status ("Unknown Status" for others). */
 const char *http_reply_phrase(unsigned status);

@@ -47,7 +47,8 @@ void http_response_page(struct http_exchange *x, unsigned status, const char *se
     if (c->client.kind != NULL)
         conn_dismiss_later(c, x->is_upgrade ? WS_CLOSE_ABNORMAL : 0);
     if (x->reply_started) {
-        http_exchange_cut(x); /* the client has half an answer: only the connection's end can tell it */
+        http_exchange_cut(
+            x); /* the client has half an answer: only the connection's end can tell it */
         return;
     }
     const struct request_line *line = x->head != NULL ? &x->head->line : NULL;
@@ -56,7 +57,9 @@ void http_response_page(struct http_exchange *x, unsigned status, const char *se
         .minor = line != NULL ? line->minor : 1,
         .is_head = line != NULL && slice_eq_str(line->method, "HEAD"),
         .sentence = sentence,
-        .extra = status == x->handshake.status && x->handshake.answer_headers != NULL ? x->handshake.answer_headers : "",
+        .extra = status == x->handshake.status && x->handshake.answer_headers != NULL
+                     ? x->handshake.answer_headers
+                     : "",
     };
     x->reply_started = true;
     x->status = status;
@@ -84,12 +87,12 @@ static void end_reply(struct http_exchange *x, bool close)
 static void log_bad_reply(const struct http_exchange *x, const char *wrong, struct slice culprit)
 {
     log_event(LOG_ERROR, "application.bad_response", "path=%.*s problem=\"%s\" header=%.*s",
-              (int)x->head->line.path.len, (const char *)x->head->line.path.ptr, wrong, (int)culprit.len,
-              culprit.len == 0 ? "" : (const char *)culprit.ptr);
+              (int)x->head->line.path.len, (const char *)x->head->line.path.ptr, wrong,
+              (int)culprit.len, culprit.len == 0 ? "" : (const char *)culprit.ptr);
 }
 
-/* What the application promised and what it gave do not fit: the client must not take the rest of the
- * connection for the rest of this answer. */
+/* What the application promised and what it gave do not fit: the client must not take the rest of
+ * the connection for the rest of this answer. */
 static bool is_short(const struct http_exchange *x)
 {
     return x->framing == HTTP_FRAMING_LENGTH && x->reply_bytes != x->reply_length;
@@ -106,7 +109,8 @@ static void write_piece(struct http_exchange *x, struct slice piece)
         return;
     }
     if (x->framing == HTTP_FRAMING_LENGTH && piece.len > x->reply_length - x->reply_bytes) {
-        log_bad_reply(x, "the body is longer than Content-Length; the rest was dropped", slice_make(NULL, 0));
+        log_bad_reply(x, "the body is longer than Content-Length; the rest was dropped",
+                      slice_make(NULL, 0));
         piece.len = (size_t)(x->reply_length - x->reply_bytes);
     }
     x->reply_bytes += piece.len;
@@ -138,8 +142,8 @@ static void on_body(struct client *client, struct slice piece, bool more)
         finish_body(x);
 }
 
-static void on_respond(struct client *client, unsigned status, const struct header *headers, size_t count,
-                       struct slice body, bool more)
+static void on_respond(struct client *client, unsigned status, const struct header *headers,
+                       size_t count, struct slice body, bool more)
 {
     struct http_exchange *x = exchange_of(client);
     if (!more && !client->is_websocket)
@@ -154,7 +158,8 @@ static void on_respond(struct client *client, unsigned status, const struct head
         .is_head = x->is_head,
         .is_whole = !more,
         .whole_bytes = body.len,
-        .close = !x->keep_alive || x->is_upgrade || x->conn->edge->state != EDGE_SERVING || (!more && !x->body_done),
+        .close = !x->keep_alive || x->is_upgrade || x->conn->edge->state != EDGE_SERVING ||
+                 (!more && !x->body_done),
     };
     struct slice culprit;
     const char *wrong = http_reply_plan(&reply, &culprit);
@@ -174,7 +179,8 @@ static void on_respond(struct client *client, unsigned status, const struct head
         finish_body(x);
 }
 
-static void on_accept(struct client *client, struct slice subprotocol, const struct header *headers, size_t count)
+static void on_accept(struct client *client, struct slice subprotocol, const struct header *headers,
+                      size_t count)
 {
     struct http_exchange *x = exchange_of(client);
     struct slice culprit;
@@ -205,7 +211,8 @@ static void on_accept(struct client *client, struct slice subprotocol, const str
     ws_session_begin(x);
 }
 
-static void on_send(struct client *client, enum message_kind kind, struct slice data, bool first, bool last)
+static void on_send(struct client *client, enum message_kind kind, struct slice data, bool first,
+                    bool last)
 {
     struct http_exchange *x = exchange_of(client);
     (void)kind;
@@ -213,7 +220,8 @@ static void on_send(struct client *client, enum message_kind kind, struct slice 
     (void)first;
     (void)last;
     if (x->state == EXCHANGE_ACTIVE)
-        http_response_page(x, 500, "The application sent a message before it accepted the WebSocket.");
+        http_response_page(x, 500,
+                           "The application sent a message before it accepted the WebSocket.");
 }
 
 static void on_close(struct client *client, uint16_t code, struct slice reason)

@@ -31,14 +31,16 @@ static void set_server(struct scope *scope, struct http_exchange *x)
 {
     if (!x->has_local) {
         x->has_local = true;
-        x->local_len = (uint16_t)conn_local_host(x->conn, x->local_host, sizeof(x->local_host), &x->local_port);
+        x->local_len = (uint16_t)conn_local_host(x->conn, x->local_host, sizeof(x->local_host),
+                                                 &x->local_port);
     }
     scope->server.host = slice_make(x->local_host, x->local_len);
     scope->server.port = x->local_port;
     scope->server.has_port = !x->conn->is_unix;
 }
 
-/* Daphne percent-decodes the names; one that does not decode to UTF-8 is left as it is on the wire. */
+/* Daphne percent-decodes the names; one that does not decode to UTF-8 is left as it is on the wire.
+ */
 static struct slice decode_subprotocol(uint8_t *room, struct slice name)
 {
     const size_t len = text_percent_decode(room, name.ptr, name.len);
@@ -60,7 +62,8 @@ struct slice http_scope_offered(const struct http_exchange *x, struct slice chos
     return found;
 }
 
-static enum err set_subprotocols(struct http_scope_room *room, uint8_t *at, const struct http_exchange *x)
+static enum err set_subprotocols(struct http_scope_room *room, uint8_t *at,
+                                 const struct http_exchange *x)
 {
     struct ws_handshake_offers offers;
     struct slice name;
@@ -98,7 +101,8 @@ enum err http_scope_make(struct scope *scope, struct http_scope_room *room, stru
     scope->path = slice_make(at, text_percent_decode(at, head->line.path.ptr, head->line.path.len));
     at += scope->path.len;
     scope->root_path = slice_str(options->root_path);
-    if (raw_root.len > 0 && is_trusted(x->conn) && proxy_headers_decode_root_path(&scope->root_path, at, raw_root))
+    if (raw_root.len > 0 && is_trusted(x->conn) &&
+        proxy_headers_decode_root_path(&scope->root_path, at, raw_root))
         at += scope->root_path.len;
     scope->http_version = slice_str(head->line.minor == 1 ? "1.1" : "1.0");
     scope->method = head->line.method;

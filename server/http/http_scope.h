@@ -27,11 +27,12 @@ struct http_scope_room {
  *
  * Ownership: http_scope_deinit() frees what @room holds, also after an error.
  * Errors:    ERR_NOMEM; ERR_TOO_BIG for too many subprotocols. */
-enum err http_scope_make(struct scope *scope, struct http_scope_room *room, struct http_exchange *x) MUST_CHECK;
+enum err http_scope_make(struct scope *scope, struct http_scope_room *room,
+                         struct http_exchange *x) MUST_CHECK;
 void http_scope_deinit(struct http_scope_room *room);
 
-/* The name as it is on the wire that the client offered and the application chose, which was told it
- * decoded; empty when there is none such. Borrowed from the head. */
+/* The name as it is on the wire that the client offered and the application chose, which was told
+ * it decoded; empty when there is none such. Borrowed from the head. */
 struct slice http_scope_offered(const struct http_exchange *x, struct slice chosen);
 
 /* The client's address alone, for the access log. @host_room has INET6_ADDRSTRLEN bytes. */

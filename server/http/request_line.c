@@ -31,13 +31,14 @@ static unsigned parse_version(unsigned *minor, const char **reason, struct slice
         return 0;
     }
     const uint8_t *v = version.ptr;
-    if (version.len == 8 && memcmp(v, "HTTP/", 5) == 0 && v[5] >= '0' && v[5] <= '9' && v[6] == '.' && v[7] >= '0' &&
-        v[7] <= '9')
+    if (version.len == 8 && memcmp(v, "HTTP/", 5) == 0 && v[5] >= '0' && v[5] <= '9' &&
+        v[6] == '.' && v[7] >= '0' && v[7] <= '9')
         return refuse(reason, 505, "This server speaks HTTP/1.1 and HTTP/1.0.");
     return refuse(reason, 400, "The request line does not end with an HTTP version.");
 }
 
-/* "scheme://authority/path": the path begins at the first slash (or question mark) behind the authority. */
+/* "scheme://authority/path": the path begins at the first slash (or question mark) behind the
+ * authority. */
 static bool split_absolute(struct request_line *out, struct slice target)
 {
     static const char *const schemes[] = {"http://", "https://", "ws://", "wss://"};
@@ -61,12 +62,14 @@ static unsigned parse_target(struct request_line *out, const char **reason, stru
         return refuse(reason, 400, "The request line has no target.");
     for (size_t i = 0; i < target.len; i++)
         if (target.ptr[i] <= 0x20 || target.ptr[i] >= 0x7f)
-            return refuse(reason, 400, "The request target has a byte that must be percent-encoded.");
+            return refuse(reason, 400,
+                          "The request target has a byte that must be percent-encoded.");
     out->target = target;
     struct slice rest = target;
     if (target.ptr[0] != '/' && split_absolute(out, target)) {
         rest = out->path;
-    } else if (target.ptr[0] != '/' && !slice_eq_str(target, "*") && !slice_eq_str(out->method, "CONNECT")) {
+    } else if (target.ptr[0] != '/' && !slice_eq_str(target, "*") &&
+               !slice_eq_str(out->method, "CONNECT")) {
         return refuse(reason, 400, "The request target is neither a path nor an absolute URI.");
     }
     out->path = cut(&rest, '?');

@@ -3,7 +3,8 @@
  * request_line: the first line of an HTTP/1 request (RFC 9112 section 3). Sans-I/O.
  *
  * Why: llhttp knows a fixed list of methods and forms of targets; Django projects are served any
- * token as a method and any path, as Daphne does. So this line is read here and llhttp gets the rest.
+ * token as a method and any path, as Daphne does. So this line is read here and llhttp gets the
+ * rest.
  *
  * Thread: any (no state).
  */
@@ -26,8 +27,9 @@ struct request_line {
 
 /* Reads @line, which comes without its CRLF. The slices of @out point into it.
  *
- * Returns 0, or the status to answer with: 400, 505; then *@reason is static text naming what is wrong;
- * all slices of @out are good, and the method is empty when there was none. */
-unsigned request_line_parse(struct request_line *out, const char **reason, struct slice line) MUST_CHECK;
+ * Returns 0, or the status to answer with: 400, 505; then *@reason is static text naming what is
+ * wrong; all slices of @out are good, and the method is empty when there was none. */
+unsigned request_line_parse(struct request_line *out, const char **reason,
+                            struct slice line) MUST_CHECK;
 
 #endif

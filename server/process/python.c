@@ -54,8 +54,8 @@ static bool own_dir(char *out, size_t size)
     return true;
 }
 
-/* Beside the program when it was installed as a package of the system or runs from its build folder; a
- * virtual environment has the package among its own. */
+/* Beside the program when it was installed as a package of the system or runs from its build
+ * folder; a virtual environment has the package among its own. */
 static char *find_package_dir(const char *dir)
 {
     static const char *const places[] = {"../share/channelsd/python", "../../python"};
@@ -90,7 +90,8 @@ enum err python_find(struct python *out, const char *wanted, struct err_text *wh
         out->interpreter = find_wanted(wanted);
         out->origin = "--python";
         if (out->interpreter == NULL)
-            return err_fail(why, ERR_NOT_FOUND, "--python %s: no such program that can be executed", wanted);
+            return err_fail(why, ERR_NOT_FOUND, "--python %s: no such program that can be executed",
+                            wanted);
     }
     if (out->interpreter == NULL && venv != NULL && venv[0] != '\0') {
         out->interpreter = in_dir(venv, strlen(venv), "bin/python");
@@ -106,7 +107,8 @@ enum err python_find(struct python *out, const char *wanted, struct err_text *wh
     }
     if (out->interpreter == NULL)
         return err_fail(why, ERR_NOT_FOUND,
-                        "no python3 found (VIRTUAL_ENV, the folder of channelsd, PATH); name one with --python");
+                        "no python3 found (VIRTUAL_ENV, the folder of channelsd, PATH); name one "
+                        "with --python");
     out->package_dir = find_package_dir(program_dir);
     return ERR_OK;
 }

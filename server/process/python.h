@@ -12,11 +12,12 @@
 struct python {
     char *interpreter;  /* a path that can be executed */
     const char *origin; /* static text: how it was found */
-    char *package_dir;  /* folder to import "channelsd" from, or "" for the interpreter's own packages */
+    char *package_dir;  /* folder to import "channelsd" from, or "" for the interpreter's own
+                           packages */
 };
 
-/* Finds the interpreter: @wanted (--python) if given, else that of $VIRTUAL_ENV, else python3 beside this
- * program, else python3 on PATH.
+/* Finds the interpreter: @wanted (--python) if given, else that of $VIRTUAL_ENV, else python3
+ * beside this program, else python3 on PATH.
  *
  * Ownership: python_deinit() frees what @out holds.
  * Errors:    ERR_NOT_FOUND; @why says what was looked for. */

@@ -11,10 +11,10 @@
 #include "core/mem.h"
 
 enum {
-    EARLY_MS = 10 * 1000,      /* a worker that ends before that, or was never ready, died young */
-    PAUSE_FIRST_MS = 250,      /* before the second attempt; doubled for each further one */
+    EARLY_MS = 10 * 1000, /* a worker that ends before that, or was never ready, died young */
+    PAUSE_FIRST_MS = 250, /* before the second attempt; doubled for each further one */
     PAUSE_MAX_MS = 30 * 1000,
-    CUT_OFF_MS = 1000,         /* for the end of a worker that has lost a link */
+    CUT_OFF_MS = 1000, /* for the end of a worker that has lost a link */
     EXIT_FAILED = 1,
 };
 
@@ -48,7 +48,8 @@ static enum err make_links(const struct supervisor *s, int *ours, int *theirs, s
             const int errnum = errno;
             close_all(ours, i);
             close_all(theirs, i);
-            return err_fail(why, err_from_errno(errnum), "socket pair for a worker: %s", strerror(errnum));
+            return err_fail(why, err_from_errno(errnum), "socket pair for a worker: %s",
+                            strerror(errnum));
         }
         ours[i] = pair[0];
         theirs[i] = pair[1];
@@ -86,7 +87,8 @@ static enum err spawn(struct supervisor_seat *seat, struct err_text *why)
     dlist_append(&s->processes, &seat->process->link);
     for (unsigned i = 0; i < s->edge_count; i++)
         s->ops->attach(s->ctx, i, ours[i], spec.number);
-    log_event(LOG_DEBUG, "worker.start", "worker=%u pid=%d", seat->number, seat->process->process.pid);
+    log_event(LOG_DEBUG, "worker.start", "worker=%u pid=%d", seat->number,
+              seat->process->process.pid);
     return ERR_OK;
 }
 
@@ -98,8 +100,8 @@ static void start_later(struct supervisor_seat *seat)
         const unsigned doublings = seat->early_deaths - 2 < 8 ? seat->early_deaths - 2 : 8;
         pause_ms = (uint64_t)PAUSE_FIRST_MS << doublings;
         pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS;
-        log_event(LOG_WARN, "worker.restart", "worker=%u wait_ms=%lu deaths=%u", seat->number, (unsigned long)pause_ms,
-                  seat->early_deaths);
+        log_event(LOG_WARN, "worker.restart", "worker=%u wait_ms=%lu deaths=%u", seat->number,
+                  (unsigned long)pause_ms, seat->early_deaths);
     }
     wheel_set(&s->loop->wheel, &seat->restart, loop_now_ms(s->loop) + pause_ms);
 }
@@ -115,7 +117,8 @@ static void start(struct supervisor_seat *seat)
         s->ops->failed(s->ctx, EXIT_FAILED);
         return;
     }
-    seat->early_deaths += seat->early_deaths == 0 ? 2 : 1; /* not at once again: it would fail likewise */
+    seat->early_deaths +=
+        seat->early_deaths == 0 ? 2 : 1; /* not at once again: it would fail likewise */
     start_later(seat);
 }
 
@@ -139,10 +142,11 @@ static void tell_finished(struct supervisor *s)
 static void log_end(const struct worker_process *p, int code, int signum)
 {
     if (signum != 0)
-        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d signal=%d (%s)", p->seat, p->process.pid, signum,
-                  strsignal(signum));
+        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d signal=%d (%s)", p->seat,
+                  p->process.pid, signum, strsignal(signum));
     else
-        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d code=%d", p->seat, p->process.pid, code);
+        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d code=%d", p->seat, p->process.pid,
+                  code);
 }
 
 static void on_exited(struct worker_process *p, int code, int signum)
@@ -203,8 +207,9 @@ void supervisor_link_lost(struct supervisor *s, unsigned worker, const char *why
     log_event(LOG_DEBUG, "link.lost", "worker=%u reason=\"%s\"", p->seat, why);
     if (p->is_cut_off)
         return;
-    /* Usually its end is on the way, with an exit code and last words. With one link gone it is of no use on the
-     * others either: its clients there hear of it now, and it sees the end of its links. */
+    /* Usually its end is on the way, with an exit code and last words. With one link gone it is of
+     * no use on the others either: its clients there hear of it now, and it sees the end of its
+     * links. */
     p->is_cut_off = true;
     s->ops->detach(s->ctx, worker);
     wheel_set(&s->loop->wheel, &p->cut_off_deadline, loop_now_ms(s->loop) + CUT_OFF_MS);
@@ -213,7 +218,8 @@ void supervisor_link_lost(struct supervisor *s, unsigned worker, const char *why
 static void on_cut_off_deadline(struct wheel_entry *entry)
 {
     struct worker_process *p = CONTAINER_OF(entry, struct worker_process, cut_off_deadline);
-    log_event(LOG_WARN, "worker.kill", "worker=%u pid=%d reason=\"its link is lost\"", p->seat, p->process.pid);
+    log_event(LOG_WARN, "worker.kill", "worker=%u pid=%d reason=\"its link is lost\"", p->seat,
+              p->process.pid);
     worker_process_kill(p, SIGKILL);
 }
 
@@ -236,10 +242,11 @@ static void on_finish_deadline(struct wheel_entry *entry)
     supervisor_kill_all(s);
 }
 
-enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct options *options, unsigned edge_count,
-                         struct err_text *why)
+enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct options *options,
+                         unsigned edge_count, struct err_text *why)
 {
-    *s = (struct supervisor){.loop = loop, .options = options, .edge_count = edge_count, .next_number = 1};
+    *s = (struct supervisor){
+        .loop = loop, .options = options, .edge_count = edge_count, .next_number = 1};
     dlist_init(&s->processes);
     dlist_init(&s->ended);
     wheel_entry_init(&s->finish_deadline, on_finish_deadline);
@@ -258,7 +265,8 @@ void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, vo
     s->ops = ops;
     s->ctx = ctx;
     s->seats = mem_alloc(s->options->workers * sizeof(*s->seats));
-    log_event(LOG_INFO, "worker.python", "path=%s found=\"%s\"", s->python.interpreter, s->python.origin);
+    log_event(LOG_INFO, "worker.python", "path=%s found=\"%s\"", s->python.interpreter,
+              s->python.origin);
     for (unsigned i = 0; i < s->options->workers; i++) {
         struct supervisor_seat *seat = &s->seats[i];
         seat->supervisor = s;

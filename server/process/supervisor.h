@@ -5,9 +5,10 @@
  * Why: an application may crash, hang or exit; whoever is connected through another worker must not
  * notice, and the next client must be served.
  *
- * What it does: start -> all ready: told once. A worker that ends is replaced, at once if it had lived for a
- * while, with growing pauses if it dies young. One that does not react or whose link breaks is killed, then
- * replaced. One that cannot start the application at first ends the program; later it is tried again.
+ * What it does: start -> all ready: told once. A worker that ends is replaced, at once if it had
+ * lived for a while, with growing pauses if it dies young. One that does not react or whose link
+ * breaks is killed, then replaced. One that cannot start the application at first ends the program;
+ * later it is tried again.
  *
  * Thread: the main loop's; what edges tell arrives there by mail.
  */
@@ -34,7 +35,8 @@ struct supervisor_ops {
     void (*detach)(void *ctx, unsigned worker);
     /* All workers are ready for the first time. */
     void (*ready)(void *ctx);
-    /* The application cannot be started; nothing was served yet. @code is an exit code for this program. */
+    /* The application cannot be started; nothing was served yet. @code is an exit code for this
+     * program. */
     void (*failed)(void *ctx, int code);
     /* supervisor_finish() is through: no worker is left. */
     void (*finished)(void *ctx);
@@ -66,8 +68,8 @@ struct supervisor {
 };
 
 /* Finds the interpreter. Errors: ERR_NOT_FOUND, @why says what was looked for. */
-enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct options *options, unsigned edge_count,
-                         struct err_text *why) MUST_CHECK;
+enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct options *options,
+                         unsigned edge_count, struct err_text *why) MUST_CHECK;
 void supervisor_deinit(struct supervisor *s);
 
 void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, void *ctx);

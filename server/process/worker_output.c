@@ -7,7 +7,9 @@
 
 #include "core/log.h"
 
-enum { CATCH_UP_MAX = 1024 * 1024 }; /* more cannot have waited; a child of the worker may go on printing */
+enum {
+    CATCH_UP_MAX = 1024 * 1024
+}; /* more cannot have waited; a child of the worker may go on printing */
 
 static void pass(const struct worker_output *out, struct slice bytes)
 {
@@ -26,7 +28,8 @@ static void hold(struct worker_output *out, struct slice bytes)
 {
     if (bytes.len == 0)
         return;
-    if (out->partial.len + bytes.len < LOG_LINE_MAX && buf_append(&out->partial, bytes.ptr, bytes.len) == ERR_OK)
+    if (out->partial.len + bytes.len < LOG_LINE_MAX &&
+        buf_append(&out->partial, bytes.ptr, bytes.len) == ERR_OK)
         return;
     pass_partial(out);
     pass(out, bytes);
@@ -74,7 +77,8 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
         worker_output_close(out);
 }
 
-void worker_output_init(struct worker_output *out, struct loop *loop, int fd, void (*closed)(struct worker_output *out))
+void worker_output_init(struct worker_output *out, struct loop *loop, int fd,
+                        void (*closed)(struct worker_output *out))
 {
     uv_pipe_init(&loop->uv, &out->pipe, 0); /* cannot fail */
     out->pipe.data = out;
@@ -94,7 +98,8 @@ void worker_output_catch_up(struct worker_output *out)
     uint8_t bytes[4096];
     size_t total = 0;
     uv_os_fd_t fd = -1;
-    if (uv_is_closing((uv_handle_t *)&out->pipe) || uv_fileno((const uv_handle_t *)&out->pipe, &fd) != 0)
+    if (uv_is_closing((uv_handle_t *)&out->pipe) ||
+        uv_fileno((const uv_handle_t *)&out->pipe, &fd) != 0)
         return;
     while (total < CATCH_UP_MAX) {
         const ssize_t count = read(fd, bytes, sizeof(bytes)); /* libuv made it non-blocking */

@@ -5,7 +5,8 @@
  * Why: what two workers print, and what this program logs, end up in the same stream; no line may
  * begin in the middle of another. The start of a line is therefore held until its end comes.
  *
- * The process is gone before its output always is: programs that it started may hold the stream open.
+ * The process is gone before its output always is: programs that it started may hold the stream
+ * open.
  *
  * Thread: the main loop's.
  */
@@ -28,7 +29,8 @@ struct worker_output {
 };
 
 /* Makes the pipe, for uv_spawn() to open. @fd: 1 or 2; @closed is called when the memory may go. */
-void worker_output_init(struct worker_output *out, struct loop *loop, int fd, void (*closed)(struct worker_output *out));
+void worker_output_init(struct worker_output *out, struct loop *loop, int fd,
+                        void (*closed)(struct worker_output *out));
 
 /* Reads from now on, until the stream ends. */
 void worker_output_start(struct worker_output *out);

@@ -15,8 +15,8 @@ enum {
     NUMBER_MAX = 32,
 };
 
-/* argv[1] is the folder of the package, or empty. The working folder, which -c puts first on the path, is
- * taken off: the worker adds it when the package has been imported. */
+/* argv[1] is the folder of the package, or empty. The working folder, which -c puts first on the
+ * path, is taken off: the worker adds it when the package has been imported. */
 static const char bootstrap[] =
     "import sys\n"
     "sys.path.pop(0)\n"
@@ -26,7 +26,8 @@ static const char bootstrap[] =
     "try:\n"
     "    from channelsd.worker import main\n"
     "except ImportError as error:\n"
-    "    sys.exit(f\"channelsd: the Python package 'channelsd' cannot be imported by {sys.executable} ({error}): \"\n"
+    "    sys.exit(f\"channelsd: the Python package 'channelsd' cannot be imported by "
+    "{sys.executable} ({error}): \"\n"
     "             \"install it there with pip, or name another interpreter with --python\")\n"
     "if folder:\n"
     "    sys.path.remove(folder)\n"
@@ -89,15 +90,35 @@ static void make_command(struct command *out, const struct worker_process_spec *
     const struct options *o = spec->options;
     size_t len = 0;
     for (unsigned i = 0; i < spec->link_count; i++)
-        len += (size_t)snprintf(out->links + len, sizeof(out->links) - len, i == 0 ? "%u" : ",%u", FIRST_LINK_FD + i);
-    snprintf(out->close_timeout, sizeof(out->close_timeout), "%.3f", (double)o->application_close_timeout_ms / 1000.0);
+        len += (size_t)snprintf(out->links + len, sizeof(out->links) - len, i == 0 ? "%u" : ",%u",
+                                FIRST_LINK_FD + i);
+    snprintf(out->close_timeout, sizeof(out->close_timeout), "%.3f",
+             (double)o->application_close_timeout_ms / 1000.0);
     snprintf(out->seat, sizeof(out->seat), "%u", spec->seat);
     snprintf(out->parent, sizeof(out->parent), "%d", (int)getpid());
     const char *const args[] = {
-        spec->python->interpreter, "-c", bootstrap, spec->python->package_dir, "--links", out->links,
-        "--application", o->application, "--application-close-timeout", out->close_timeout, "--log-fmt", o->log_format,
-        "--log-level", level_name(o->verbosity), "--loop", o->loop, "--index", out->seat, "--parent", out->parent,
-        o->verbosity >= 3 ? "--debug" : NULL, NULL,
+        spec->python->interpreter,
+        "-c",
+        bootstrap,
+        spec->python->package_dir,
+        "--links",
+        out->links,
+        "--application",
+        o->application,
+        "--application-close-timeout",
+        out->close_timeout,
+        "--log-fmt",
+        o->log_format,
+        "--log-level",
+        level_name(o->verbosity),
+        "--loop",
+        o->loop,
+        "--index",
+        out->seat,
+        "--parent",
+        out->parent,
+        o->verbosity >= 3 ? "--debug" : NULL,
+        NULL,
     };
     for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
         out->args[i] = arg(args[i]);
@@ -116,7 +137,8 @@ static void plan_output(struct worker_process *p, uv_stdio_container_t *stdio)
         p->output[i].ctx = p;
         p->has_output[i] = true;
         p->open_handles++;
-        stdio[i + 1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->output[i].pipe};
+        stdio[i + 1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+                                              .data.stream = (uv_stream_t *)&p->output[i].pipe};
     }
 }
 
@@ -131,7 +153,8 @@ static void on_exit_status(uv_process_t *process, int64_t code, int signum)
     p->ops->exited(p, (int)code, signum);
 }
 
-enum err worker_process_spawn(struct worker_process **out, struct loop *loop, const struct worker_process_spec *spec,
+enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
+                              const struct worker_process_spec *spec,
                               const struct worker_process_ops *ops, struct err_text *why)
 {
     uv_stdio_container_t stdio[FIRST_LINK_FD + LINKS_MAX];
@@ -147,7 +170,8 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop, co
     make_command(&command, spec);
     plan_output(p, stdio);
     for (unsigned i = 0; i < spec->link_count; i++)
-        stdio[FIRST_LINK_FD + i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = spec->child_fds[i]};
+        stdio[FIRST_LINK_FD + i] =
+            (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = spec->child_fds[i]};
     const uv_process_options_t options = {
         .exit_cb = on_exit_status,
         .file = spec->python->interpreter,

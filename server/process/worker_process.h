@@ -2,11 +2,11 @@
  *
  * worker_process: one Python worker as an operating system process: its start, its output, its end.
  *
- * Why: what a worker prints passes through channelsd when nobody looks at a terminal, so that a pipe
- * that is not drained blocks the log and not the application.
+ * Why: what a worker prints passes through channelsd when nobody looks at a terminal, so that a
+ * pipe that is not drained blocks the log and not the application.
  *
- * Life: worker_process_spawn() -> exited() once the process has ended -> the memory goes when its pipes
- * have been read to their end.
+ * Life: worker_process_spawn() -> exited() once the process has ended -> the memory goes when its
+ * pipes have been read to their end.
  *
  * Thread: the main loop's.
  */
@@ -30,8 +30,8 @@ enum { WORKER_EXIT_APPLICATION = 3 }; /* the application cannot be imported or s
 struct worker_process;
 
 struct worker_process_ops {
-    /* The process ended by exit(@code), or by the signal @signum when that is not 0; what it printed has been
-     * passed on. */
+    /* The process ended by exit(@code), or by the signal @signum when that is not 0; what it
+     * printed has been passed on. */
     void (*exited)(struct worker_process *p, int code, int signum);
 };
 
@@ -66,8 +66,10 @@ struct worker_process_spec {
 
 /* Starts a worker. Ownership: @child_fds stay the caller's (close them afterwards).
  * Errors: ERR_IO and others; @why names the interpreter and the reason. */
-enum err worker_process_spawn(struct worker_process **out, struct loop *loop, const struct worker_process_spec *spec,
-                              const struct worker_process_ops *ops, struct err_text *why) MUST_CHECK;
+enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
+                              const struct worker_process_spec *spec,
+                              const struct worker_process_ops *ops,
+                              struct err_text *why) MUST_CHECK;
 
 /* The process has ended; whoever holds its output open is not waited for any longer. */
 void worker_process_close_output(struct worker_process *p);

@@ -2,9 +2,9 @@
  *
  * admission: how many connections all edges have together, and whether there is room for one more.
  *
- * Why: the ceiling is the server's, and the kernel does not spread connections evenly over the edges.
- * Without a ceiling the last descriptor would go to a client; then none is left to start a worker with,
- * and accept() fails in a way that the event loop cannot wait out.
+ * Why: the ceiling is the server's, and the kernel does not spread connections evenly over the
+ * edges. Without a ceiling the last descriptor would go to a client; then none is left to start a
+ * worker with, and accept() fails in a way that the event loop cannot wait out.
  *
  * Over the ceiling a newcomer is refused with an answer (503), for which it needs a place; when too
  * many of these wait for their end, further ones are dropped without.

@@ -12,8 +12,9 @@
 #include "server/http/http_exchange.h"
 
 enum {
-    HELD_READ_MAX = 16 * 1024, /* bytes held unread while the socket is still read, to see its end */
-    LINGER_MS = 2000,          /* how long the peer's end is awaited after ours */
+    HELD_READ_MAX =
+        16 * 1024,    /* bytes held unread while the socket is still read, to see its end */
+    LINGER_MS = 2000, /* how long the peer's end is awaited after ours */
 };
 
 #define TO(state) (1U << (state))
@@ -57,8 +58,8 @@ static void dismiss(struct conn *c)
     client->kind = NULL;
 }
 
-/* What close() sends is then a reset, and the kernel does not keep what a peer does not take. A unix socket
- * has none: its peer sees the end. */
+/* What close() sends is then a reset, and the kernel does not keep what a peer does not take. A
+ * unix socket has none: its peer sees the end. */
 static void ask_for_reset(const struct conn *c)
 {
     const struct linger none = {.l_onoff = 1, .l_linger = 0};
@@ -203,8 +204,8 @@ static void feed(struct conn *c, uint8_t *in, size_t len)
         hold(c, in, len, used);
 }
 
-/* The peer sends nothing more. While a request is being answered that is how a client leaves. When the whole
- * answer is queued it still goes out: the peer may only have shut its own side. */
+/* The peer sends nothing more. While a request is being answered that is how a client leaves. When
+ * the whole answer is queued it still goes out: the peer may only have shut its own side. */
 static void handle_read_end(struct conn *c, enum err err)
 {
     if (c->state == CONN_FINISHING && err == ERR_CLOSED && conn_queued(c) > 0)
@@ -300,7 +301,8 @@ static size_t kernel_queue(const struct conn *c)
 {
     uv_os_fd_t fd = -1;
     int bytes = 0;
-    if (uv_fileno((const uv_handle_t *)&c->handle.stream, &fd) != 0 || ioctl(fd, TIOCOUTQ, &bytes) != 0)
+    if (uv_fileno((const uv_handle_t *)&c->handle.stream, &fd) != 0 ||
+        ioctl(fd, TIOCOUTQ, &bytes) != 0)
         return 0;
     return (size_t)bytes;
 }
@@ -314,7 +316,8 @@ bool conn_is_stuck(struct conn *c, int64_t limit_ms)
         c->stuck_bytes = waiting;
         c->progress_ms = now_ms; /* not tried yet; or a slow peer, which is not a dead one */
     }
-    return limit_ms >= 0 && c->writer.out.bytes > 0 && now_ms - c->progress_ms >= (uint64_t)limit_ms;
+    return limit_ms >= 0 && c->writer.out.bytes > 0 &&
+           now_ms - c->progress_ms >= (uint64_t)limit_ms;
 }
 
 static void on_drained(struct writer *w)
@@ -353,7 +356,8 @@ static int take_socket(struct conn *c, uv_stream_t *server, int fd)
 static enum err open_handle(struct conn *c, uv_stream_t *server, int fd)
 {
     struct loop *loop = &c->edge->loop;
-    int rc = c->is_unix ? uv_pipe_init(&loop->uv, &c->handle.pipe, 0) : uv_tcp_init(&loop->uv, &c->handle.tcp);
+    int rc = c->is_unix ? uv_pipe_init(&loop->uv, &c->handle.pipe, 0)
+                        : uv_tcp_init(&loop->uv, &c->handle.tcp);
     if (rc < 0)
         return err_from_uv(rc);
     c->handle.stream.data = c;

@@ -2,8 +2,8 @@
  *
  * conn: one client connection: bytes in, bytes out, and who reads them.
  *
- * Why: HTTP and WebSocket share everything below the bytes: the socket, the writer, the deadline, input
- * that cannot be taken yet, and the ways a connection ends.
+ * Why: HTTP and WebSocket share everything below the bytes: the socket, the writer, the deadline,
+ * input that cannot be taken yet, and the ways a connection ends.
  *
  * Life: OPEN -> FINISHING (what is queued goes out, then our side is shut, then the peer's end or a
  * short deadline is awaited, so that a close followed by unread input does not reset the connection
@@ -34,8 +34,8 @@ struct conn;
 
 /* Who reads a connection: http_exchange or ws_session. */
 struct conn_protocol {
-    /* Takes bytes (it may change them in place) and returns how many it took. What it leaves is held
-     * and given again, with what came behind it, after conn_go_on(). */
+    /* Takes bytes (it may change them in place) and returns how many it took. What it leaves is
+     * held and given again, with what came behind it, after conn_go_on(). */
     size_t (*feed)(struct conn *c, uint8_t *in, size_t len);
     /* Output left. */
     void (*drained)(struct conn *c);
@@ -83,9 +83,9 @@ struct conn {
     } handle;
 };
 
-/* Accepts the connection that waits at @server, which admission_enter() let in, and begins to read it as HTTP;
- * or answers it 503 (@refuse).
- * Errors: ERR_IO and others when it went away meanwhile; nothing is left then. */
+/* Accepts the connection that waits at @server, which admission_enter() let in, and begins to read
+ * it as HTTP; or answers it 503 (@refuse). Errors: ERR_IO and others when it went away meanwhile;
+ * nothing is left then. */
 enum err conn_accept(struct edge *e, uv_stream_t *server, bool is_unix, bool refuse) MUST_CHECK;
 
 /* The same for @fd, a connection that was accepted already. Takes @fd, also on error. */
@@ -93,7 +93,8 @@ enum err conn_adopt(struct edge *e, int fd, bool is_unix, bool refuse) MUST_CHEC
 
 bool conn_is_open(const struct conn *c);
 
-/* Makes sure that expired() is called at @deadline_ms or before (it may come early: look at the time). */
+/* Makes sure that expired() is called at @deadline_ms or before (it may come early: look at the
+ * time). */
 void conn_wake_at(struct conn *c, uint64_t deadline_ms);
 
 /* The protocol can take held input again. Nothing is fed inside this call. */
@@ -108,8 +109,8 @@ void conn_switch(struct conn *c, const struct conn_protocol *protocol, void *sta
 /* Bytes that wait to be written. */
 size_t conn_queued(const struct conn *c);
 
-/* Whether the peer has taken nothing of what waits for it for @limit_ms (never, if negative). It may take a
- * second look after that time to be sure. */
+/* Whether the peer has taken nothing of what waits for it for @limit_ms (never, if negative). It
+ * may take a second look after that time to be sure. */
 bool conn_is_stuck(struct conn *c, int64_t limit_ms);
 
 /* The protocol is through (its consumer knows): write what is queued, then end. */

@@ -189,7 +189,8 @@ static void attach(struct edge *e, int fd, unsigned worker)
     const enum err err = hosted_attach(&e->hosted, fd, worker);
     if (err == ERR_OK)
         return;
-    log_event(LOG_ERROR, "link.open", "loop=%u worker=%u reason=\"%s\"", e->loop.index, worker, err_str(err));
+    log_event(LOG_ERROR, "link.open", "loop=%u worker=%u reason=\"%s\"", e->loop.index, worker,
+              err_str(err));
     e->ops->worker_lost(e->owner, e->loop.index, worker, "its link could not be opened");
 }
 
@@ -201,7 +202,8 @@ static void deliver_order(struct mail *mail, void *ctx)
     case ORDER_LISTEN: {
         const enum err err = listener_open(e, order->fd, order->is_unix);
         if (err != ERR_OK)
-            log_event(LOG_CRITICAL, "listener.open", "loop=%u reason=\"%s\"", e->loop.index, err_str(err));
+            log_event(LOG_CRITICAL, "listener.open", "loop=%u reason=\"%s\"", e->loop.index,
+                      err_str(err));
         e->ops->listening(e->owner, e->loop.index, err);
         break;
     }
@@ -273,8 +275,8 @@ void edge_post_stop(struct edge *e)
 
 /* ---- life ---- */
 
-enum err edge_open(struct edge *e, unsigned index, const struct edge_config *config, const struct edge_ops *ops,
-                   void *owner)
+enum err edge_open(struct edge *e, unsigned index, const struct edge_config *config,
+                   const struct edge_ops *ops, void *owner)
 {
     *e = (struct edge){.config = config, .ops = ops, .owner = owner};
     dlist_init(&e->conns);
@@ -287,7 +289,8 @@ enum err edge_open(struct edge *e, unsigned index, const struct edge_config *con
     uv_idle_init(&e->loop.uv, &e->go_on);
     e->go_on.data = e;
     /* One edge asks the workers whether they still react; the others would learn the same. */
-    hosted_init(&e->hosted, &e->loop, index == 0 ? config->options->worker_timeout_ms : 0, &hosted_ops);
+    hosted_init(&e->hosted, &e->loop, index == 0 ? config->options->worker_timeout_ms : 0,
+                &hosted_ops);
     e->hosted.ctx = e;
     e->routes.fallback = (struct route){.kind = &hosted_kind, .ctx = &e->hosted};
     return ERR_OK;

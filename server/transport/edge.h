@@ -5,8 +5,8 @@
  * Why: a connection is accepted, lives and dies on one edge; nothing on the way of a message is
  * shared with another thread. Everybody else talks to an edge by mail.
  *
- * Life: edge_open() -> edge_run() on its own thread -> SERVING -> DRAINING (no listeners, connections
- * finish) -> STOPPED (edge_run() returns) -> edge_deinit().
+ * Life: edge_open() -> edge_run() on its own thread -> SERVING -> DRAINING (no listeners,
+ * connections finish) -> STOPPED (edge_run() returns) -> edge_deinit().
  *
  * Thread: the edge's own, but for open, the edge_post_*() functions and deinit.
  */
@@ -78,8 +78,8 @@ struct edge {
 };
 
 /* Errors: ERR_NOMEM, ERR_IO, ERR_NO_FILES; nothing is left open then. */
-enum err edge_open(struct edge *e, unsigned index, const struct edge_config *config, const struct edge_ops *ops,
-                   void *owner) MUST_CHECK;
+enum err edge_open(struct edge *e, unsigned index, const struct edge_config *config,
+                   const struct edge_ops *ops, void *owner) MUST_CHECK;
 void edge_run(struct edge *e);
 void edge_deinit(struct edge *e);
 

@@ -25,7 +25,8 @@ enum {
 
 /* ---- TCP ---- */
 
-/* Otherwise the kernel takes megabytes for each client that does not read. Accepted sockets inherit it. */
+/* Otherwise the kernel takes megabytes for each client that does not read. Accepted sockets inherit
+ * it. */
 static void limit_unsent(int fd)
 {
 #ifdef TCP_NOTSENT_LOWAT
@@ -36,33 +37,39 @@ static void limit_unsent(int fd)
 #endif
 }
 
-static enum err bind_one(int *out, const struct addrinfo *addr, struct err_text *why, const char *host, int port)
+static enum err bind_one(int *out, const struct addrinfo *addr, struct err_text *why,
+                         const char *host, int port)
 {
     const int on = 1;
     const int fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     limit_unsent(fd);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 && bind(fd, addr->ai_addr, addr->ai_addrlen) == 0) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+        bind(fd, addr->ai_addr, addr->ai_addrlen) == 0) {
         *out = fd;
         return ERR_OK;
     }
     const int errnum = errno;
     if (fd >= 0)
         close(fd);
-    return err_fail(why, err_from_errno(errnum), "Couldn't listen on %s:%d: %s", host, port, strerror(errnum));
+    return err_fail(why, err_from_errno(errnum), "Couldn't listen on %s:%d: %s", host, port,
+                    strerror(errnum));
 }
 
-/* SO_REUSEPORT lets a second server of the same user share the port without a word. A socket without it
- * finds out; it is closed again at once. */
-static enum err check_unused(const struct addrinfo *addr, struct err_text *why, const char *host, int port)
+/* SO_REUSEPORT lets a second server of the same user share the port without a word. A socket
+ * without it finds out; it is closed again at once. */
+static enum err check_unused(const struct addrinfo *addr, struct err_text *why, const char *host,
+                             int port)
 {
     const int on = 1;
     const int fd = socket(addr->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     enum err err = ERR_OK;
     if (fd < 0)
         return ERR_OK; /* bind_one() will say it better */
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 && bind(fd, addr->ai_addr, addr->ai_addrlen) != 0)
-        err = err_fail(why, err_from_errno(errno), "Couldn't listen on %s:%d: %s", host, port, strerror(errno));
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        bind(fd, addr->ai_addr, addr->ai_addrlen) != 0)
+        err = err_fail(why, err_from_errno(errno), "Couldn't listen on %s:%d: %s", host, port,
+                       strerror(errno));
     close(fd);
     return err;
 }
@@ -96,15 +103,16 @@ static void close_all(const int *fds, unsigned count)
         close(fds[i]);
 }
 
-static enum err bind_all(int *fds, unsigned count, const struct addrinfo *addr, const char *host, int port,
-                         struct err_text *why)
+static enum err bind_all(int *fds, unsigned count, const struct addrinfo *addr, const char *host,
+                         int port, struct err_text *why)
 {
     char bound[INET6_ADDRSTRLEN];
     uint16_t bound_port = 0;
     enum err err = check_unused(addr, why, host, port);
     for (unsigned i = 0; err == ERR_OK && i < count; i++) {
         err = bind_one(&fds[i], addr, why, host, port);
-        if (err == ERR_OK && i == 0 && port == 0) { /* the others take the port that the first one got */
+        if (err == ERR_OK && i == 0 &&
+            port == 0) { /* the others take the port that the first one got */
             err = tell_bound(fds[0], bound, sizeof(bound), &bound_port);
             set_port(addr->ai_addr, bound_port);
         }
@@ -114,8 +122,8 @@ static enum err bind_all(int *fds, unsigned count, const struct addrinfo *addr, 
     return err;
 }
 
-enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host, size_t host_size,
-                           uint16_t *bound_port, struct err_text *why)
+enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host,
+                           size_t host_size, uint16_t *bound_port, struct err_text *why)
 {
     /* IPv4 first: "localhost" is both, and what people try then is 127.0.0.1. */
     static const int families[] = {AF_INET, AF_INET6};
@@ -124,8 +132,9 @@ enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port,
     int rc = EAI_NONAME;
     snprintf(service, sizeof(service), "%d", port);
     for (size_t i = 0; i < 2 && err == ERR_INVALID; i++) {
-        const struct addrinfo hints = {
-            .ai_family = families[i], .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+        const struct addrinfo hints = {.ai_family = families[i],
+                                       .ai_socktype = SOCK_STREAM,
+                                       .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
         struct addrinfo *list = NULL;
         rc = getaddrinfo(host, service, &hints, &list);
         if (rc != 0)
@@ -136,7 +145,8 @@ enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port,
         freeaddrinfo(list);
     }
     if (rc != 0)
-        return err_fail(why, ERR_INVALID, "Couldn't listen on %s:%d: %s", host, port, gai_strerror(rc));
+        return err_fail(why, ERR_INVALID, "Couldn't listen on %s:%d: %s", host, port,
+                        gai_strerror(rc));
     if (err == ERR_OK)
         err = tell_bound(fds[0], bound_host, host_size, bound_port);
     return err;
@@ -153,8 +163,8 @@ static bool is_stale(const struct sockaddr_un *addr)
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    const bool refused =
-        connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0 && (errno == ECONNREFUSED || errno == ENOENT);
+    const bool refused = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0 &&
+                         (errno == ECONNREFUSED || errno == ENOENT);
     close(fd);
     return refused;
 }
@@ -164,20 +174,23 @@ enum err listener_bind_unix(int *fd, const char *path, struct err_text *why)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     const size_t len = strlen(path);
     if (len >= sizeof(addr.sun_path))
-        return err_fail(why, ERR_INVALID, "Couldn't listen on %s: a unix socket's path has at most %zu bytes", path,
+        return err_fail(why, ERR_INVALID,
+                        "Couldn't listen on %s: a unix socket's path has at most %zu bytes", path,
                         sizeof(addr.sun_path) - 1);
     memcpy(addr.sun_path, path, len + 1);
     if (is_stale(&addr))
         unlink(path);
     const int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (sock >= 0 && bind(sock, (const struct sockaddr *)&addr, sizeof(addr)) == 0 && chmod(path, 0666) == 0) {
+    if (sock >= 0 && bind(sock, (const struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+        chmod(path, 0666) == 0) {
         *fd = sock;
         return ERR_OK;
     }
     const int errnum = errno;
     if (sock >= 0)
         close(sock);
-    return err_fail(why, err_from_errno(errnum), "Couldn't listen on %s: %s", path, strerror(errnum));
+    return err_fail(why, err_from_errno(errnum), "Couldn't listen on %s: %s", path,
+                    strerror(errnum));
 }
 
 /* ---- accept ---- */
@@ -188,8 +201,8 @@ static void tell_refused(struct listener *l, const char *why)
     if (l->told_full_ms != 0 && now_ms - l->told_full_ms < FULL_LOG_MS)
         return;
     l->told_full_ms = now_ms;
-    log_event(LOG_WARN, "listener.refused", "loop=%u connections=%u reason=\"%s\"", l->edge->loop.index,
-              l->edge->conn_count, why);
+    log_event(LOG_WARN, "listener.refused", "loop=%u connections=%u reason=\"%s\"",
+              l->edge->loop.index, l->edge->conn_count, why);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -221,7 +234,8 @@ static void on_connection(uv_stream_t *server, int status)
 {
     struct listener *l = server->data;
     struct edge *e = l->edge;
-    if (status < 0) { /* libuv has dropped what waited, through a descriptor that it keeps in reserve */
+    if (status <
+        0) { /* libuv has dropped what waited, through a descriptor that it keeps in reserve */
         tell_refused(l, err_str(err_from_uv(status)));
         return;
     }

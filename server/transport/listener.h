@@ -2,9 +2,10 @@
  *
  * listener: an edge's end of a listening socket, and the sockets themselves.
  *
- * Why: every edge listens on a socket of its own bound to the same address (SO_REUSEPORT), so the kernel
- * spreads connections; a unix socket is one that all edges accept from. Binding is done before any
- * worker starts, so that an address in use is known at once; listening when all are ready.
+ * Why: every edge listens on a socket of its own bound to the same address (SO_REUSEPORT), so the
+ * kernel spreads connections; a unix socket is one that all edges accept from. Binding is done
+ * before any worker starts, so that an address in use is known at once; listening when all are
+ * ready.
  *
  * Thread: listener_bind_*() any; the rest its edge's.
  */
@@ -31,17 +32,19 @@ struct listener {
     } handle;
 };
 
-/* Binds @count sockets to @host (address or name) and @port; 0 takes a free one, the same for all. With a
- * name, its first address that can be bound is taken. @fds has room for @count; @bound_host (of
+/* Binds @count sockets to @host (address or name) and @port; 0 takes a free one, the same for all.
+ * With a name, its first address that can be bound is taken. @fds has room for @count; @bound_host
+ * (of
  * @host_size bytes) and @bound_port tell what it became.
  *
  * Ownership: the caller owns the descriptors.
- * Errors:    ERR_ADDR_IN_USE, ERR_ACCESS, ERR_INVALID, ERR_IO; @why names the address and the reason. */
-enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host, size_t host_size,
-                           uint16_t *bound_port, struct err_text *why) MUST_CHECK;
+ * Errors:    ERR_ADDR_IN_USE, ERR_ACCESS, ERR_INVALID, ERR_IO; @why names the address and the
+ * reason. */
+enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host,
+                           size_t host_size, uint16_t *bound_port, struct err_text *why) MUST_CHECK;
 
-/* Binds a unix socket with mode 0666, as Daphne's is. A socket that nobody listens on any more is replaced.
- * Errors: as above; a path that is something else than a socket is left alone. */
+/* Binds a unix socket with mode 0666, as Daphne's is. A socket that nobody listens on any more is
+ * replaced. Errors: as above; a path that is something else than a socket is left alone. */
 enum err listener_bind_unix(int *fd, const char *path, struct err_text *why) MUST_CHECK;
 
 /* Begins to accept. Takes @fd, also on error. */

@@ -99,7 +99,8 @@ static enum ws_handshake_verdict check_key(struct ws_handshake *out,
     return WS_HANDSHAKE_OK;
 }
 
-/* Daphne's rule, wider than the RFC's (a token): clients put base64, with '/' and '=', into names. */
+/* Daphne's rule, wider than the RFC's (a token): clients put base64, with '/' and '=', into names.
+ */
 static bool is_offer(struct slice name)
 {
     for (size_t i = 0; i < name.len; i++) {

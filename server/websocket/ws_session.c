@@ -11,12 +11,13 @@
 #include "server/websocket/ws_reader.h"
 
 enum {
-    WINDOW_BYTES = 64 * 1024,     /* towards the application (docs/link-protocol.md) */
-    WINDOW_MESSAGES = 128,        /* likewise */
-    CREDIT_BYTES = 32 * 1024,     /* credit is given back in steps of so much */
-    QUEUED_MAX = 1024 * 1024,     /* bytes that may wait for a client; over it 1013 */
-    QUEUED_READ_MAX = 256 * 1024, /* over it the client is not read: its pings would only add pongs */
-    CLOSE_MS = 5000,              /* how long the peer's close frame is awaited */
+    WINDOW_BYTES = 64 * 1024, /* towards the application (docs/link-protocol.md) */
+    WINDOW_MESSAGES = 128,    /* likewise */
+    CREDIT_BYTES = 32 * 1024, /* credit is given back in steps of so much */
+    QUEUED_MAX = 1024 * 1024, /* bytes that may wait for a client; over it 1013 */
+    QUEUED_READ_MAX =
+        256 * 1024,  /* over it the client is not read: its pings would only add pongs */
+    CLOSE_MS = 5000, /* how long the peer's close frame is awaited */
     REASON_MAX = WS_CONTROL_MAX - 2,
 };
 
@@ -35,8 +36,8 @@ struct ws_session {
     uint16_t log_port;
     uint16_t end_code; /* what the consumer hears when the peer does not answer our close */
     uint8_t state;
-    bool in_message;   /* the application is in the middle of a message in pieces */
-    bool is_paused;    /* input is held */
+    bool in_message; /* the application is in the middle of a message in pieces */
+    bool is_paused;  /* input is held */
     struct ws_reader reader;
 };
 
@@ -212,8 +213,8 @@ static void handle_data(struct ws_session *s, const struct ws_event *event)
         return; /* the application has closed: nobody reads it */
     s->unread_bytes += (uint32_t)event->data.len;
     s->unread_messages += event->fin ? 1 : 0;
-    client->kind->receive(client, event->opcode == WS_TEXT ? MESSAGE_TEXT : MESSAGE_BINARY, event->data, event->first,
-                          event->fin);
+    client->kind->receive(client, event->opcode == WS_TEXT ? MESSAGE_TEXT : MESSAGE_BINARY,
+                          event->data, event->first, event->fin);
 }
 
 static void handle_close(struct ws_session *s, const struct ws_event *event)
@@ -292,7 +293,8 @@ static void on_drained(struct conn *c)
 /* A client that we do not read cannot show us its pong. */
 static bool is_silent(const struct ws_session *s)
 {
-    return s->ping_ms != 0 && !s->is_paused && has_passed(s, s->ping_ms, options_of(s)->ping_timeout_ms);
+    return s->ping_ms != 0 && !s->is_paused &&
+           has_passed(s, s->ping_ms, options_of(s)->ping_timeout_ms);
 }
 
 static void on_expired(struct conn *c)
@@ -309,7 +311,8 @@ static void on_expired(struct conn *c)
     }
     if (s->state == SESSION_OPEN && has_passed(s, s->opened_ms, o->websocket_timeout_ms)) {
         begin_close(s, WS_CLOSE_NORMAL, slice_make(NULL, 0), WS_CLOSE_ABNORMAL);
-    } else if (s->state == SESSION_OPEN && s->ping_ms == 0 && has_passed(s, s->heard_ms, o->ping_interval_ms)) {
+    } else if (s->state == SESSION_OPEN && s->ping_ms == 0 &&
+               has_passed(s, s->heard_ms, o->ping_interval_ms)) {
         s->ping_ms = now_ms(s);
         if (!s->is_paused)
             write_frame(s, WS_PING, true, slice_make(NULL, 0));
@@ -334,7 +337,8 @@ static void on_lost(struct conn *c)
 
 static void on_drain(struct conn *c)
 {
-    begin_close(c->protocol_state, WS_CLOSE_GOING_AWAY, slice_str("server shutdown"), WS_CLOSE_GOING_AWAY);
+    begin_close(c->protocol_state, WS_CLOSE_GOING_AWAY, slice_str("server shutdown"),
+                WS_CLOSE_GOING_AWAY);
 }
 
 static void on_release(struct conn *c)
@@ -361,7 +365,8 @@ static struct ws_session *session_of(struct client *client)
     return CONTAINER_OF(client, struct conn, client)->protocol_state;
 }
 
-static void on_send(struct client *client, enum message_kind kind, struct slice data, bool first, bool last)
+static void on_send(struct client *client, enum message_kind kind, struct slice data, bool first,
+                    bool last)
 {
     struct ws_session *s = session_of(client);
     if (s->state != SESSION_OPEN)
@@ -371,10 +376,12 @@ static void on_send(struct client *client, enum message_kind kind, struct slice 
     write_frame(s, first ? opcode : WS_CONTINUATION, last, data);
     s->in_message = !last;
     if (conn_queued(s->conn) > QUEUED_MAX)
-        begin_close(s, WS_CLOSE_TRY_AGAIN_LATER, slice_str("client too slow"), WS_CLOSE_TRY_AGAIN_LATER);
+        begin_close(s, WS_CLOSE_TRY_AGAIN_LATER, slice_str("client too slow"),
+                    WS_CLOSE_TRY_AGAIN_LATER);
 }
 
-/* Codes that may not stand in a close frame become 1011: the application must hear of its mistake. */
+/* Codes that may not stand in a close frame become 1011: the application must hear of its mistake.
+ */
 static void on_close(struct client *client, uint16_t code, struct slice reason)
 {
     struct ws_session *s = session_of(client);
@@ -399,14 +406,15 @@ static void on_fail(struct client *client, enum client_failure why)
     struct ws_session *s = session_of(client);
     client->kind = NULL;
     if (why == CLIENT_WORKER_LOST)
-        begin_close(s, WS_CLOSE_SERVICE_RESTART, slice_str("worker restart"), WS_CLOSE_SERVICE_RESTART);
+        begin_close(s, WS_CLOSE_SERVICE_RESTART, slice_str("worker restart"),
+                    WS_CLOSE_SERVICE_RESTART);
     else
         begin_close(s, WS_CLOSE_INTERNAL_ERROR, slice_make(NULL, 0), WS_CLOSE_INTERNAL_ERROR);
 }
 
 /* The worker checks the order of events: these only come from one that does not. */
-static void on_respond(struct client *client, unsigned status, const struct header *headers, size_t count,
-                       struct slice body, bool more)
+static void on_respond(struct client *client, unsigned status, const struct header *headers,
+                       size_t count, struct slice body, bool more)
 {
     (void)status;
     (void)headers;
@@ -423,7 +431,8 @@ static void on_body(struct client *client, struct slice piece, bool more)
     on_close(client, WS_CLOSE_INTERNAL_ERROR, slice_make(NULL, 0));
 }
 
-static void on_accept(struct client *client, struct slice subprotocol, const struct header *headers, size_t count)
+static void on_accept(struct client *client, struct slice subprotocol, const struct header *headers,
+                      size_t count)
 {
     (void)subprotocol;
     (void)headers;

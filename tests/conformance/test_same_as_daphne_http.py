@@ -336,7 +336,9 @@ def test_access_log_line_is_the_same_byte_for_byte(scripted, wire, method, steps
     wire.ask(request(method, target), method)
     client = b"127.0.0.1:%d" % wire.sock.getsockname()[1]
     line = re.escape(client) + rb" - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\] "
-    scripted.access_has(rb"(?:\A|(?<=\n))" + line + re.escape(b'"%s %s" %s\n' % (method.encode(), target.encode(), tail)))
+    scripted.access_has(
+        rb"(?:\A|(?<=\n))" + line + re.escape(b'"%s %s" %s\n' % (method.encode(), target.encode(), tail))
+    )
 
 
 @pytest.mark.parametrize(

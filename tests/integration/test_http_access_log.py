@@ -128,7 +128,9 @@ def test_access_log_goes_to_the_file_and_is_appended(serve, tmp_path):
     path.write_text("before\n")
     for verbosity in ("1", "0"):
         unix = tmp_path / f"s{verbosity}"
-        server = serve("scripted:application", "--access-log", path, "-v", verbosity, "-u", unix, tcp=False, start=False)
+        server = serve(
+            "scripted:application", "--access-log", path, "-v", verbosity, "-u", unix, tcp=False, start=False
+        )
         with dial_when_there(server, unix) as wire:
             wire.ask(request("GET", f"/v{verbosity}"))
         server.stop()

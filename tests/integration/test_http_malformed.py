@@ -118,7 +118,11 @@ FRAMING = {
         f"coding {value!r}": (POST + b"Transfer-Encoding: %s\r\n\r\n0\r\n\r\n" % value, 400, "Transfer-Encoding")
         for value in (b"", b"gzip", b"identity", b"chunked, gzip", b"gzip, chunked", b"xchunked", b"chunked, chunked")
     },
-    "two codings": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "Transfer-Encoding"),
+    "two codings": (
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "Transfer-Encoding",
+    ),
     "coding of HTTP/1.0": (
         b"POST /app HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x"),
         400,

@@ -134,7 +134,14 @@ def test_client_that_leaves_while_the_application_works_is_told(scripted, wire, 
 
 
 def test_send_after_the_client_left_raises_an_os_error(scripted, wire, name):
-    steps = ("drain", ("note", "begin" + name), "receive", ("try", start()), ("try", body(b"x")), ("note", "end" + name))
+    steps = (
+        "drain",
+        ("note", "begin" + name),
+        "receive",
+        ("try", start()),
+        ("try", body(b"x")),
+        ("note", "end" + name),
+    )
     wire.send(request("GET", script(*steps)))
     scripted.log_has(f"NOTE begin{name}")
     wire.sock.close()

@@ -76,7 +76,11 @@ def test_large_body_arrives_whole(wire):
 @pytest.mark.parametrize("content", [b"", b"must not be sent"])
 def test_status_without_body_has_neither_body_nor_length(wire, status, content):
     response = run(wire, start(status, (b"etag", b'"1"')), body(content))
-    assert (response.status, response.get(b"content-length"), response.get(b"transfer-encoding")) == (status, None, None)
+    assert (response.status, response.get(b"content-length"), response.get(b"transfer-encoding")) == (
+        status,
+        None,
+        None,
+    )
     assert response.get(b"etag") == b'"1"'
     assert wire.is_idle(), "no byte of a body follows"
 

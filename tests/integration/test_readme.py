@@ -15,7 +15,9 @@ def test_flags_table_is_what_the_program_prints():
 
 
 def test_log_events_are_listed():
-    listed = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", (ROOT / "docs" / "architecture.md").read_text().split("## Log events")[1]))
+    listed = set(
+        re.findall(r"`([a-z_]+\.[a-z_]+)`", (ROOT / "docs" / "architecture.md").read_text().split("## Log events")[1])
+    )
     used = set()
     for path in [*ROOT.glob("server/**/*.c"), *ROOT.glob("consumers/**/*.c"), *ROOT.glob("core/log*.c")]:
         used |= set(re.findall(r'log_(?:event|text)\([^"]*?"([a-z_]+\.[a-z_]+)"', path.read_text()))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Large bodies, at the pace of a test.
 
-    POST /upload      takes the body while /allow lets it; answers with the number of bytes
-    GET /allow?BYTES  lets it take so many bytes more and answers, when it has, with the sum of all taken
-    GET /download?N   sends N bytes, PIECE after PIECE, as fast as send() lets it
-    GET /moved        bytes that were received, or given to send(), so far
+POST /upload      takes the body while /allow lets it; answers with the number of bytes
+GET /allow?BYTES  lets it take so many bytes more and answers, when it has, with the sum of all taken
+GET /download?N   sends N bytes, PIECE after PIECE, as fast as send() lets it
+GET /moved        bytes that were received, or given to send(), so far
 """
 
 import asyncio

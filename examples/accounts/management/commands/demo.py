@@ -25,7 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         """Declare the options."""
-        parser.add_argument("--address", default="http://127.0.0.1:8000/", help="where the project is served, to be shown")
+        parser.add_argument(
+            "--address", default="http://127.0.0.1:8000/", help="where the project is served, to be shown"
+        )
         parser.add_argument("--reset", action="store_true", help="make the demo sessions new again")
         parser.add_argument("--force", action="store_true", help="also when DEBUG is off (the passwords are public!)")
 
