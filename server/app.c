@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/mem.h"
+#include "server/http/http_exchange.h"
 #include "server/process/supervisor.h"
 #include "server/transport/admission.h"
 #include "server/transport/edge.h"
@@ -438,6 +439,7 @@ static void make_config(struct app *a)
     const struct options *o = a->options;
     a->config = (struct edge_config){
         .options = o,
+        .entry = &http_exchange_entry,
         .http = {.max_line_bytes = o->max_request_line_bytes,
                  .max_header_bytes = o->max_header_bytes,
                  .max_headers = o->max_header_count},

@@ -309,7 +309,7 @@ static void find_consumer(struct http_exchange *x, const uint8_t **in, size_t *l
         return;
     }
     if (route.kind->can_open(route.ctx)) {
-        dlist_remove(&x->waiting);
+        dlist_remove(&x->waiting.link);
         dispatch(x, &route, in, len);
         return;
     }
@@ -317,7 +317,7 @@ static void find_consumer(struct http_exchange *x, const uint8_t **in, size_t *l
         exchange_move(x, EXCHANGE_WAITING);
         x->phase_ms = now_ms(x);
     }
-    dlist_append(&e->waiting, &x->waiting);
+    dlist_append(&e->waiting, &x->waiting.link);
     arm(x);
 }
 
@@ -472,26 +472,10 @@ static const struct conn_protocol http_protocol = {
     .release = on_release,
 };
 
-void http_exchange_begin(struct conn *c)
+/* A worker is ready: the request that waited goes on. */
+static void retry(struct edge_waiter *waiter)
 {
-    struct http_exchange *x = mem_alloc(sizeof(*x));
-    x->conn = c;
-    x->is_first = true;
-    x->phase_ms = now_ms(x);
-    dlist_init(&x->waiting);
-    http_reader_init(&x->reader, &c->edge->config->http);
-    c->protocol = &http_protocol;
-    c->protocol_state = x;
-    arm(x);
-}
-
-void http_exchange_refuse(struct http_exchange *x)
-{
-    http_response_page(x, 503, "The server has as many connections as it takes.");
-}
-
-void http_exchange_retry(struct http_exchange *x)
-{
+    struct http_exchange *x = CONTAINER_OF(waiter, struct http_exchange, waiting);
     /* The body's first bytes are held by the connection and come by on_feed(). */
     const uint8_t *none = (const uint8_t *)"";
     size_t len = 0;
@@ -499,6 +483,28 @@ void http_exchange_retry(struct http_exchange *x)
     if (x->state != EXCHANGE_WAITING)
         conn_go_on(x->conn);
 }
+
+static void begin(struct conn *c)
+{
+    struct http_exchange *x = mem_alloc(sizeof(*x));
+    x->conn = c;
+    x->is_first = true;
+    x->phase_ms = now_ms(x);
+    dlist_init(&x->waiting.link);
+    x->waiting.retry = retry;
+    http_reader_init(&x->reader, &c->edge->config->http);
+    c->protocol = &http_protocol;
+    c->protocol_state = x;
+    arm(x);
+}
+
+static void refuse(struct conn *c)
+{
+    struct http_exchange *x = c->protocol_state;
+    http_response_page(x, 503, "The server has as many connections as it takes.");
+}
+
+const struct edge_entry http_exchange_entry = {.begin = begin, .refuse = refuse};
 
 static void return_head(struct http_exchange *x)
 {
@@ -511,7 +517,7 @@ void http_exchange_finish(struct http_exchange *x, bool close)
 {
     struct conn *c = x->conn;
     return_head(x);
-    dlist_remove(&x->waiting);
+    dlist_remove(&x->waiting.link);
     if (close || !x->keep_alive || !x->body_done || c->edge->state != EDGE_SERVING) {
         exchange_move(x, EXCHANGE_ENDED);
         conn_finish(c);
@@ -552,6 +558,6 @@ void http_exchange_consumed(struct http_exchange *x)
 void http_exchange_free(struct http_exchange *x)
 {
     return_head(x);
-    dlist_remove(&x->waiting);
+    dlist_remove(&x->waiting.link);
     mem_free(x);
 }

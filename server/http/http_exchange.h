@@ -49,7 +49,7 @@ struct http_exchange {
     enum exchange_state state;
     struct http_head *head; /* of the present request; NULL between requests */
     struct http_reader reader;
-    struct dlist waiting; /* in edge->waiting */
+    struct edge_waiter waiting; /* in edge->waiting */
     struct ws_handshake handshake;
     bool is_upgrade;
     bool is_head;   /* method HEAD: no body in the answer */
@@ -75,14 +75,8 @@ struct http_exchange {
         ((struct sockaddr_un *)0)->sun_path)]; /* our address of this connection */
 };
 
-/* Makes @c an HTTP connection that waits for its first request. */
-void http_exchange_begin(struct conn *c);
-
-/* One connection too many: it gets 503 whatever it asks. */
-void http_exchange_refuse(struct http_exchange *x);
-
-/* A worker is ready: the request that waited goes on. */
-void http_exchange_retry(struct http_exchange *x);
+/* How a connection begins: it waits for its first request. */
+extern const struct edge_entry http_exchange_entry;
 
 /* ---- for http_response ---- */
 

@@ -9,7 +9,6 @@
 
 #include "core/log.h"
 #include "core/mem.h"
-#include "server/http/http_exchange.h"
 
 enum {
     HELD_READ_MAX =
@@ -395,10 +394,10 @@ static enum err begin(struct edge *e, uv_stream_t *server, int fd, bool is_unix,
         return err;
     }
     dlist_append(&e->conns, &c->link);
-    http_exchange_begin(c);
+    e->config->entry->begin(c);
     start_reading(c);
     if (refuse)
-        http_exchange_refuse(c->protocol_state);
+        e->config->entry->refuse(c);
     return ERR_OK;
 }
 

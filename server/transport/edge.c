@@ -6,7 +6,6 @@
 
 #include "core/log.h"
 #include "core/mem.h"
-#include "server/http/http_exchange.h"
 #include "server/transport/admission.h"
 #include "server/transport/conn.h"
 #include "server/transport/listener.h"
@@ -104,8 +103,10 @@ static void on_worker_ready(struct hosted *h, unsigned worker)
     struct dlist *node = NULL;
     dlist_init(&batch);
     dlist_splice(&batch, &e->waiting);
-    while ((node = dlist_take_first(&batch)) != NULL)
-        http_exchange_retry(CONTAINER_OF(node, struct http_exchange, waiting));
+    while ((node = dlist_take_first(&batch)) != NULL) {
+        struct edge_waiter *waiter = CONTAINER_OF(node, struct edge_waiter, link);
+        waiter->retry(waiter);
+    }
     e->ops->worker_ready(e->owner, e->loop.index, worker);
 }
 

@@ -32,9 +32,28 @@
 struct admission;
 struct listener;
 
+struct conn;
+
+/* How a connection begins; given by whoever builds the edges, so that this folder knows no
+ * protocol. */
+struct edge_entry {
+    /* Sets the connection's protocol and state. */
+    void (*begin)(struct conn *c);
+    /* The connection, which has begun, is one too many: answer so, and end it. */
+    void (*refuse)(struct conn *c);
+};
+
+/* Somebody who cannot go on before a worker is ready. Its retry() is called once, taken off the
+ * list. */
+struct edge_waiter {
+    struct dlist link;
+    void (*retry)(struct edge_waiter *waiter);
+};
+
 /* What all edges share; immutable while they run. */
 struct edge_config {
     const struct options *options;
+    const struct edge_entry *entry;
     struct http_limits http;
     struct ws_limits websocket;
     struct proxy_headers_names proxy;
@@ -62,7 +81,7 @@ struct edge {
     struct route_table routes;
     struct dlist conns;   /* every connection */
     struct dlist todo;    /* connections that go on with what they hold, in the next turn */
-    struct dlist waiting; /* exchanges that wait for a worker */
+    struct dlist waiting; /* struct edge_waiter: whoever waits for a worker */
     uint32_t conn_count;
     struct access_log access_log; /* its clock */
     /* private */
