@@ -445,6 +445,9 @@ static void on_lost(struct conn *c)
     if (x->is_upgrade && x->state == EXCHANGE_ACTIVE)
         http_response_log(x, ACCESS_WS_DISCONNECT);
     leave_consumer(x);
+    dlist_remove(&x->waiting.link); /* a worker may become ready before the memory goes */
+    if (x->state != EXCHANGE_ENDED)
+        exchange_move(x, EXCHANGE_ENDED);
 }
 
 static void on_drain(struct conn *c)

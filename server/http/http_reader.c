@@ -37,6 +37,7 @@ void http_head_reset(struct http_head *head)
     head->bytes.len = 0;
     head->line = (struct request_line){.minor = 1};
     head->header_count = 0;
+    head->stored_headers = 0;
     head->seen_headers = 0;
     head->line_len = 0;
     head->name_len = 0;
@@ -54,7 +55,7 @@ void http_head_reset(struct http_head *head)
 
 static enum err add_header(struct http_head *head, struct header field)
 {
-    if (head->header_count == head->header_room) {
+    if (head->stored_headers == head->header_room) {
         const size_t room = head->header_room == 0 ? HEADERS_FIRST : head->header_room * 2;
         struct header *headers = mem_try_resize(head->headers, room * sizeof(*headers));
         if (headers == NULL)
@@ -62,7 +63,7 @@ static enum err add_header(struct http_head *head, struct header field)
         head->headers = headers;
         head->header_room = room;
     }
-    head->headers[head->header_count++] = field;
+    head->headers[head->stored_headers++] = field;
     return ERR_OK;
 }
 
@@ -185,11 +186,12 @@ static int on_header_value_complete(llhttp_t *parser)
 
 static void place_headers(struct http_head *head)
 {
-    for (size_t i = 0; i < head->header_count; i++) {
+    for (size_t i = 0; i < head->stored_headers; i++) {
         struct header *field = &head->headers[i];
         field->name.ptr = head->bytes.ptr + (uintptr_t)field->name.ptr;
         field->value.ptr = head->bytes.ptr + (uintptr_t)field->value.ptr;
     }
+    head->header_count = head->stored_headers;
 }
 
 /* The authority of an absolute-form target takes the place of Host (RFC 9112 section 3.2.2). */
@@ -206,7 +208,10 @@ static int check_host(struct http_reader *r)
             return 0;
         }
     const struct header host = {.name = slice_str("host"), .value = head->line.authority};
-    return add_header(head, host) == ERR_OK ? 0 : fail(r, 500, "No memory for the headers.");
+    if (add_header(head, host) != ERR_OK)
+        return fail(r, 500, "No memory for the headers.");
+    head->header_count = head->stored_headers;
+    return 0;
 }
 
 static int check_framing(struct http_reader *r, const llhttp_t *parser)

@@ -36,7 +36,7 @@ struct http_head {
     struct request_line line;
     struct header
         *headers; /* names in lower case, values trimmed; those with '_' in the name are left out */
-    size_t header_count;
+    size_t header_count; /* 0 until the head is complete */
     uint64_t content_length; /* 0 unless has_length */
     bool has_length;
     bool is_chunked;
@@ -46,6 +46,7 @@ struct http_head {
     /* private */
     struct buf bytes;
     size_t header_room;
+    size_t stored_headers; /* entries in use; those of an unfinished head hold offsets */
     size_t line_len;
     size_t seen_headers; /* with the ones left out */
     size_t name_len;     /* of the field being read */

@@ -112,6 +112,7 @@ static void write_piece(struct http_exchange *x, struct slice piece)
         log_bad_reply(x, "the body is longer than Content-Length; the rest was dropped",
                       slice_make(NULL, 0));
         piece.len = (size_t)(x->reply_length - x->reply_bytes);
+        conn_drained_later(x->conn); /* what is dropped counts as sent, too */
     }
     x->reply_bytes += piece.len;
     if (x->framing == HTTP_FRAMING_CHUNKED)

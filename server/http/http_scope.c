@@ -7,7 +7,7 @@
 static bool is_trusted(const struct conn *c)
 {
     const struct options *o = c->edge->config->options;
-    return o->has_proxy_headers && trust_list_has(&o->forwarded, &c->peer.any);
+    return trust_list_has(&o->forwarded, &c->peer.any);
 }
 
 void http_scope_client(struct scope *scope, char *host_room, const struct http_exchange *x)
@@ -23,7 +23,7 @@ void http_scope_client(struct scope *scope, char *host_room, const struct http_e
         scope->client.port = conn_peer_port(c);
         scope->client.has_port = true;
     }
-    if (is_trusted(c))
+    if (c->edge->config->options->has_proxy_headers && is_trusted(c))
         proxy_headers_apply(scope, &c->edge->config->proxy);
 }
 

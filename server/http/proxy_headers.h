@@ -41,8 +41,7 @@ void proxy_headers_apply(struct scope *scope, const struct proxy_headers_names *
 size_t proxy_headers_take_root_path(struct header *headers, size_t count, struct slice *raw);
 
 /* Decodes what proxy_headers_take_root_path() gave into @room of raw.len bytes. Only for a trusted
- * peer with --proxy-headers on. False, with *@out untouched, when it is not ASCII or does not
- * decode to UTF-8. */
+ * peer. False, with *@out untouched, when it is not ASCII or does not decode to UTF-8. */
 bool proxy_headers_decode_root_path(struct slice *out, uint8_t *room, struct slice raw) MUST_CHECK;
 
 #endif

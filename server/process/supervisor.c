@@ -272,8 +272,9 @@ void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, vo
         seat->supervisor = s;
         seat->number = i;
         wheel_entry_init(&seat->restart, on_restart);
-        start(seat);
     }
+    for (unsigned i = 0; i < s->options->workers; i++)
+        start(&s->seats[i]); /* the first that cannot ends it for all */
 }
 
 void supervisor_kill_all(struct supervisor *s)

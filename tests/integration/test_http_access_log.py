@@ -197,6 +197,13 @@ def test_access_log_has_the_client_that_the_proxy_told(behind):
         logged(behind, f'{client_of(wire)} "GET /untold" 200 13')
 
 
+def test_request_that_is_broken_behind_the_proxys_headers_is_logged_with_the_peer(behind):
+    with dial(behind) as wire:
+        wire.send(b"GET /bad HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: 192.0.2.7\r\nX-Bad: \x01\r\n\r\n")
+        assert wire.response().status == 400
+        behind.access_has(client_of(wire).encode() + rb" - - " + STAMP + rb' "GET /bad" 400 \d+\n')
+
+
 def test_root_path_of_a_trusted_proxy_is_taken_and_its_header_removed(behind):
     scope = scope_of(behind, "Daphne-Root-Path: /a%20b")
     assert scope["root_path"] == "/a b"
@@ -204,8 +211,13 @@ def test_root_path_of_a_trusted_proxy_is_taken_and_its_header_removed(behind):
 
 
 def test_without_the_option_nobody_is_believed(scripted):
-    scope = scope_of(scripted, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "Daphne-Root-Path: /evil")
-    assert (scope["client"][0], scope["scheme"], scope["root_path"]) == ("127.0.0.1", "http", "")
+    scope = scope_of(scripted, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
+    assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
+
+
+def test_root_path_of_a_trusted_peer_needs_no_option(scripted):
+    scope = scope_of(scripted, "Daphne-Root-Path: /a%20b")
+    assert scope["root_path"] == "/a b"
     assert b"daphne-root-path" not in dict(scope["headers"])
 
 
@@ -213,6 +225,7 @@ def test_peer_that_is_not_in_the_list_is_not_believed(serve):
     server = serve("scripted:application", "--proxy-headers", "--forwarded-allow-ips", "10.0.0.0/8")
     scope = scope_of(server, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "Daphne-Root-Path: /evil")
     assert (scope["client"][0], scope["scheme"], scope["root_path"]) == ("127.0.0.1", "http", "")
+    assert b"daphne-root-path" not in dict(scope["headers"])
 
 
 def test_network_in_the_list_is_believed(serve):

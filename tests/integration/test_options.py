@@ -243,10 +243,10 @@ def test_proxy_headers_of_somebody_else_are_ignored(serve):
 
 def test_root_path_of_the_proxy(serve):
     line = "Daphne-Root-Path: /from%20proxy"
-    scope = scope_of(serve("logs:application", "--proxy-headers"), line)
+    scope = scope_of(serve("logs:application"), line)
     assert scope["root_path"] == "/from proxy"
     assert "daphne-root-path" not in dict(scope["headers"])
-    scope = scope_of(serve("logs:application"), line)
+    scope = scope_of(serve("logs:application", "--forwarded-allow-ips", "192.0.2.0/24"), line)
     assert scope["root_path"] == ""
     assert "daphne-root-path" not in dict(scope["headers"])
 

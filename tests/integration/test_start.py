@@ -171,6 +171,16 @@ def test_interpreter_that_is_none(tmp_path):
 # ---- listening ----
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_interpreter_that_cannot_be_executed(tmp_path, workers):
+    python = tmp_path / "python"
+    python.write_text("#!/no/such/interpreter\n")
+    python.chmod(0o755)
+    log = failing("echo:application", "--workers", workers, "--python", python)
+    assert log.count("worker.spawn") == 1
+    assert f'reason="{python}: no such file or directory"' in log
+
+
 def test_address_in_use_is_exit_1_with_the_address(serve):
     server = serve("echo:application")
     log = failing("echo:application", "-b", "127.0.0.1", "-p", server.port, tcp=False)
