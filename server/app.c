@@ -27,8 +27,10 @@ enum {
         10 * 1000 * 1000,  /* no more connections than that, whatever the limit on files says */
     INHERITED_MAX = 256,   /* descriptors that are looked for when the program starts */
     FEW_CONNECTIONS = 256, /* a server that can have no more than that is told */
-    WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, beyond the application close timeout */
-    CUT_MS = 1000,              /* for their end when somebody is in a hurry */
+    WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, when their applications have ended */
+    APPLICATION_GRACE_MS =
+        500,       /* applications have that at least, to see that their clients left */
+    CUT_MS = 1000, /* for a worker's end when somebody is in a hurry */
 };
 
 enum app_state {
@@ -62,6 +64,7 @@ struct app {
     unsigned edge_count;
     uv_signal_t signals[2];
     struct wheel_entry drain_deadline;
+    uint64_t drain_until_ms;
     char tcp_host[HOST_MAX];
     uint16_t tcp_port;
     int unix_fd;
@@ -110,20 +113,26 @@ static void on_supervisor_finished(void *ctx)
     loop_close_handles(&a->loop);
 }
 
-static void finish_workers(struct app *a, uint64_t timeout_ms)
+/* @grace_ms for the applications, @rest_ms on top for the end of the workers themselves. */
+static void finish_workers(struct app *a, uint64_t grace_ms, uint64_t rest_ms)
 {
     if (!app_move(a, APP_FINISHING))
         return;
     wheel_clear(&a->loop.wheel, &a->drain_deadline);
     for (unsigned i = 0; i < a->edge_count; i++)
-        edge_post_finish_workers(&a->edges[i].edge);
-    supervisor_finish(&a->supervisor, timeout_ms);
+        edge_post_finish_workers(&a->edges[i].edge, grace_ms);
+    supervisor_finish(&a->supervisor, grace_ms + rest_ms);
 }
 
-/* Time for applications to end, and for the lifespan's. */
-static uint64_t finish_ms(const struct app *a)
+/* What is left of the graceful timeout is the applications'. */
+static void finish_orderly(struct app *a)
 {
-    return (uint64_t)a->options->application_close_timeout_ms + WORKER_GRACE_MS;
+    const uint64_t now_ms = loop_now_ms(&a->loop);
+    const uint64_t most_ms = (uint64_t)a->options->application_close_timeout_ms;
+    uint64_t grace_ms = a->drain_until_ms > now_ms ? a->drain_until_ms - now_ms : 0;
+    if (grace_ms < APPLICATION_GRACE_MS)
+        grace_ms = APPLICATION_GRACE_MS;
+    finish_workers(a, grace_ms < most_ms ? grace_ms : most_ms, WORKER_GRACE_MS);
 }
 
 static void on_drain_deadline(struct wheel_entry *entry)
@@ -131,7 +140,7 @@ static void on_drain_deadline(struct wheel_entry *entry)
     struct app *a = CONTAINER_OF(entry, struct app, drain_deadline);
     log_event(LOG_WARN, "app.drain",
               "reason=\"connections left after the graceful timeout were cut\"");
-    finish_workers(a, finish_ms(a));
+    finish_orderly(a);
 }
 
 static void close_fd(int *fd)
@@ -159,8 +168,8 @@ static void drain(struct app *a)
     close_unix(a);
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_drain(&a->edges[i].edge);
-    wheel_set(&a->loop.wheel, &a->drain_deadline,
-              loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms);
+    a->drain_until_ms = loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms;
+    wheel_set(&a->loop.wheel, &a->drain_deadline, a->drain_until_ms);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -169,14 +178,14 @@ static void on_signal(uv_signal_t *handle, int signum)
     log_event(LOG_INFO, "app.signal", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     switch (a->state) {
     case APP_STARTING: /* nobody is connected; the workers may be busy importing */
-        finish_workers(a, 0);
+        finish_workers(a, 0, 0);
         supervisor_kill_all(&a->supervisor);
         return;
     case APP_SERVING:
         drain(a);
         return;
     case APP_DRAINING:
-        finish_workers(a, CUT_MS);
+        finish_workers(a, 0, CUT_MS);
         return;
     case APP_FINISHING:
         supervisor_kill_all(&a->supervisor);
@@ -233,7 +242,7 @@ static void on_failed(void *ctx, int code)
 {
     struct app *a = ctx;
     a->exit_code = code;
-    finish_workers(a, 0);
+    finish_workers(a, 0, 0);
     supervisor_kill_all(&a->supervisor);
 }
 
@@ -270,7 +279,7 @@ static void handle_drained(struct app *a, unsigned edge)
     for (unsigned i = 0; i < a->edge_count; i++)
         if (!a->edges[i].is_drained)
             return;
-    finish_workers(a, finish_ms(a));
+    finish_orderly(a);
 }
 
 static void handle_listening(struct app *a)

@@ -25,7 +25,7 @@ static struct worker_link *choose_link(struct hosted *h)
     struct worker_link *best = NULL;
     for (struct dlist *n = h->links.next; n != &h->links; n = n->next) {
         struct worker_link *link = link_of(n);
-        if (link->state == WORKER_LINK_READY && (best == NULL || link->clients < best->clients))
+        if (worker_link_takes_clients(link) && (best == NULL || link->clients < best->clients))
             best = link;
     }
     return best;
@@ -107,6 +107,12 @@ static void on_link_ready(struct worker_link *link)
     h->ops->worker_ready(h, link->worker);
 }
 
+static void on_link_room(struct worker_link *link)
+{
+    struct hosted *h = link->ctx;
+    h->ops->worker_has_room(h, link->worker);
+}
+
 static void on_link_lost(struct worker_link *link, const char *why)
 {
     struct hosted *h = link->ctx;
@@ -115,7 +121,7 @@ static void on_link_lost(struct worker_link *link, const char *why)
         h->ops->worker_lost(h, link->worker, why);
 }
 
-static const struct worker_link_ops link_ops = {on_link_ready, on_link_lost};
+static const struct worker_link_ops link_ops = {on_link_ready, on_link_room, on_link_lost};
 
 static struct worker_link *find_hung(struct hosted *h)
 {
@@ -174,17 +180,10 @@ enum err hosted_attach(struct hosted *h, int fd, unsigned worker)
     return ERR_OK;
 }
 
-void hosted_retire(struct hosted *h, unsigned worker)
-{
-    struct worker_link *link = find_link(h, worker);
-    if (link != NULL)
-        worker_link_shutdown(link);
-}
-
-void hosted_shutdown(struct hosted *h)
+void hosted_shutdown(struct hosted *h, uint64_t grace_ms)
 {
     for (struct dlist *n = h->links.next; n != &h->links; n = n->next)
-        worker_link_shutdown(link_of(n));
+        worker_link_shutdown(link_of(n), grace_ms);
 }
 
 void hosted_detach(struct hosted *h, unsigned worker, const char *why)

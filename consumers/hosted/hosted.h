@@ -3,8 +3,8 @@
  * hosted: the consumer kind that is an ASGI application in Python workers.
  *
  * Why: one edge loop has one link to each worker; a new client goes to the worker that serves the
- * fewest clients of this loop. While no worker is ready, opening fails with ERR_CLOSED and the
- * owner hears of it when one is.
+ * fewest clients of this loop. While no worker is ready, or each has too much waiting for it,
+ * opening fails with ERR_CLOSED and the owner hears of it when that is over.
  *
  * Thread: the loop that it was opened on.
  */
@@ -25,6 +25,8 @@ struct hosted;
 struct hosted_ops {
     /* A worker became ready for new clients. */
     void (*worker_ready)(struct hosted *h, unsigned worker);
+    /* A worker that had too much waiting takes new clients again. */
+    void (*worker_has_room)(struct hosted *h, unsigned worker);
     /* The link to @worker ended; its clients were told. @why is static text. */
     void (*worker_lost)(struct hosted *h, unsigned worker, const char *why);
     /* @worker did not answer for the configured time; it should be killed. Called once per worker.
@@ -52,11 +54,9 @@ void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms,
 /* Adds the link to a worker. Ownership: takes @fd. Errors: ERR_IO, ERR_NO_FILES. */
 enum err hosted_attach(struct hosted *h, int fd, unsigned worker) MUST_CHECK;
 
-/* New clients go elsewhere and the worker is told to finish. */
-void hosted_retire(struct hosted *h, unsigned worker);
-
-/* Tells every worker that no new clients follow. */
-void hosted_shutdown(struct hosted *h);
+/* Tells every worker that no new clients follow, and that its applications have @grace_ms to end.
+ */
+void hosted_shutdown(struct hosted *h, uint64_t grace_ms);
 
 /* Ends the link to @worker (its process is gone or to be killed); nothing when there is none. */
 void hosted_detach(struct hosted *h, unsigned worker, const char *why);

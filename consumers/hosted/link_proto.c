@@ -36,9 +36,9 @@ uint8_t *link_write_beat(uint8_t *out, uint64_t number)
     return write_head(out, 2, LINK_BEAT, number);
 }
 
-uint8_t *link_write_shutdown(uint8_t *out)
+uint8_t *link_write_shutdown(uint8_t *out, uint64_t grace_ms)
 {
-    return pack_uint(pack_array(out, 1), LINK_SHUTDOWN);
+    return write_head(out, 2, LINK_SHUTDOWN, grace_ms);
 }
 
 uint8_t *link_write_body_head(uint8_t *out, uint64_t id, size_t len)

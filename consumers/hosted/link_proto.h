@@ -75,7 +75,7 @@ uint8_t *link_write_disconnect_head(uint8_t *out, uint64_t id, bool has_code, ui
                                     size_t reason_len);
 uint8_t *link_write_credit(uint8_t *out, uint64_t id, uint64_t bytes);
 uint8_t *link_write_beat(uint8_t *out, uint64_t number);
-uint8_t *link_write_shutdown(uint8_t *out);
+uint8_t *link_write_shutdown(uint8_t *out, uint64_t grace_ms);
 
 /* What stands before the payload of BODY, RECEIVE and PART; the payload and, for BODY and PART, the
  * tail follow. */

@@ -11,6 +11,9 @@ enum {
     SLOT_BITS = 24,
     SLOTS_MAX = 1 << SLOT_BITS,
     SLOTS_FIRST = 64,
+    QUEUED_MAX =
+        4 * 1024 * 1024, /* bytes that wait for a worker, over which it gets no new clients */
+    QUEUED_LOW = QUEUED_MAX / 2, /* at which it gets them again */
 };
 static const uint32_t no_slot = UINT32_MAX;
 
@@ -60,6 +63,15 @@ static enum err grow_slots(struct worker_link *link)
         free_slot(link, i);
     }
     return ERR_OK;
+}
+
+bool worker_link_takes_clients(struct worker_link *link)
+{
+    if (link->state != WORKER_LINK_READY)
+        return false;
+    if (link->writer.out.bytes > QUEUED_MAX)
+        link->is_full = true;
+    return !link->is_full;
 }
 
 enum err worker_link_engage(struct worker_link *link, struct client *c)
@@ -190,13 +202,13 @@ void worker_link_beat(struct worker_link *link)
     commit(link, start, link_write_beat(start, link->beat_sent));
 }
 
-void worker_link_shutdown(struct worker_link *link)
+void worker_link_shutdown(struct worker_link *link, uint64_t grace_ms)
 {
     if (link->state == WORKER_LINK_LOST || link->state == WORKER_LINK_DRAINING)
         return;
     link->state = WORKER_LINK_DRAINING;
     uint8_t *start = begin(link);
-    commit(link, start, link_write_shutdown(start));
+    commit(link, start, link_write_shutdown(start, grace_ms));
 }
 
 /* ---- from the worker ---- */
@@ -358,7 +370,11 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 
 static void on_writer_drained(struct writer *w)
 {
-    (void)w; /* what waits for a worker is bounded by the windows of its clients */
+    struct worker_link *link = CONTAINER_OF(w, struct worker_link, writer);
+    if (!link->is_full || w->out.bytes > QUEUED_LOW)
+        return;
+    link->is_full = false;
+    link->ops->room(link);
 }
 
 static void on_writer_failed(struct writer *w, enum err err)

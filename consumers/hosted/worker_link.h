@@ -37,6 +37,8 @@ struct worker_link;
 
 struct worker_link_ops {
     void (*ready)(struct worker_link *link);
+    /* worker_link_takes_clients() said no because of what waited; it says yes again. */
+    void (*room)(struct worker_link *link);
     /* The link is LOST: clients were told; it frees itself. @why is static text. */
     void (*lost)(struct worker_link *link, const char *why);
 };
@@ -57,6 +59,7 @@ struct worker_link {
     uint64_t beat_sent;
     uint64_t beat_answered;
     uint64_t beats_missed; /* in a row: passes that found the last beat unanswered */
+    bool is_full;          /* a client was refused because of what waits */
     bool is_hung;          /* already reported */
     /* private */
     uv_pipe_t pipe;
@@ -76,6 +79,11 @@ struct worker_link {
  * Errors:    ERR_IO, ERR_NO_FILES. */
 enum err worker_link_open(struct worker_link **out, struct loop *loop, int fd, unsigned worker,
                           const struct worker_link_ops *ops) MUST_CHECK;
+
+/* Whether new clients may be engaged: the worker is READY and does not have too much waiting for
+ * it. Clients that come and go while it is busy would otherwise fill the memory with what they
+ * asked. */
+bool worker_link_takes_clients(struct worker_link *link);
 
 /* Gives the client a number on this link. Errors: ERR_TOO_BIG when 2^24 clients are engaged. */
 enum err worker_link_engage(struct worker_link *link, struct client *c) MUST_CHECK;
@@ -99,8 +107,9 @@ void worker_link_disconnect(struct worker_link *link, const struct client *c, bo
 
 void worker_link_beat(struct worker_link *link);
 
-/* Tells the worker that no new clients follow; the state becomes DRAINING. */
-void worker_link_shutdown(struct worker_link *link);
+/* Tells the worker that no new clients follow and how long its applications have to end; the state
+ * becomes DRAINING. */
+void worker_link_shutdown(struct worker_link *link, uint64_t grace_ms);
 
 /* Ends the link now: its clients get CLIENT_WORKER_LOST, then lost() is called. */
 void worker_link_close(struct worker_link *link, const char *why);

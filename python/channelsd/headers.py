@@ -3,7 +3,7 @@
 
 import re
 
-from .protocol import HEADERS_MAX
+from .protocol import HEADERS_COUNT_MAX, HEADERS_MAX
 
 # RFC 9110 §5.6.2 and §5.5: a token; no control byte but tab.
 _is_token = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+").fullmatch
@@ -34,7 +34,7 @@ def check_headers(headers):
     """Returns `headers` (an iterable of pairs) as a list of (name, value) in order, without transfer-encoding.
 
     Raises ValueError, naming the header, for what is not bytes (Daphne's words), a name that is no token, a value with
-    a control byte, or more than HEADERS_MAX bytes in all.
+    a control byte, or more than HEADERS_MAX bytes or HEADERS_COUNT_MAX headers in all.
     """
     checked = []
     total = 0
@@ -58,4 +58,6 @@ def check_headers(headers):
             total += len(name) + len(value) + _PAIR_OVERHEAD
     if total > HEADERS_MAX:
         raise ValueError(f"Response headers of {total} bytes are more than the {HEADERS_MAX} allowed")
+    if len(checked) > HEADERS_COUNT_MAX:
+        raise ValueError(f"A response of {len(checked)} headers has more than the {HEADERS_COUNT_MAX} allowed")
     return checked

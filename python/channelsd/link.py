@@ -284,7 +284,7 @@ class Link:
 
     def _shutdown(self, record):
         self.draining = True
-        self.worker.link_shutdown(self)
+        self.worker.link_shutdown(record[1] / 1000)
 
     # The end
 

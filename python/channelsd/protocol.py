@@ -16,6 +16,7 @@ CREDIT_IDLE_BYTES = 16 * 1024
 # Header names and values of one response. A START record carries them with up to PAYLOAD_MAX of body, so they must
 # leave room for it in RECORD_MAX.
 HEADERS_MAX = 128 * 1024
+HEADERS_COUNT_MAX = 512
 
 
 class FromEdge:

@@ -63,16 +63,17 @@ class Worker:
             self._idle.set_result(None)
             self._idle = None
 
-    def link_shutdown(self, link):
+    def link_shutdown(self, grace):
+        """A link has no new ids for us; `grace`: seconds that the applications have to end."""
         if all(link.draining or link.lost for link in self.links):
-            self._end(self.close_timeout)
+            self._end(min(grace, self.close_timeout))
 
     def link_lost(self, link, reason):
         for session in link.sessions():
             session.kill()
         if link.draining:
             logger.debug("The link to the server ended: %s", reason)
-            self.link_shutdown(link)
+            self.link_shutdown(self.close_timeout)
             return
         logger.error("The link to the server was lost (%s); the worker ends.", reason)
         self.exit_code = EXIT_LOST

@@ -221,6 +221,8 @@ class WebSocket(Session):
         subprotocol = message.get("subprotocol")
         if subprotocol is not None and subprotocol not in self.offered:
             raise ValueError(f"Subprotocol {subprotocol!r} was not offered by the client")
+        if subprotocol is not None and len(subprotocol) > PAYLOAD_MAX // 4:
+            raise ValueError(f"A subprotocol of {len(subprotocol)} characters cannot be accepted")
         headers = check_headers(message.get("headers") or ())
         for name, _ in headers:
             if name.lower() == b"sec-websocket-protocol":

@@ -466,7 +466,14 @@ static void on_release(struct conn *c)
     http_exchange_free(c->protocol_state);
 }
 
+static bool is_idle(const struct conn *c)
+{
+    const struct http_exchange *x = c->protocol_state;
+    return x->state == EXCHANGE_READING;
+}
+
 static const struct conn_protocol http_protocol = {
+    .is_idle = is_idle,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,

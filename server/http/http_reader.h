@@ -36,7 +36,7 @@ struct http_head {
     struct request_line line;
     struct header
         *headers; /* names in lower case, values trimmed; those with '_' in the name are left out */
-    size_t header_count; /* 0 until the head is complete */
+    size_t header_count;     /* 0 until the head is complete */
     uint64_t content_length; /* 0 unless has_length */
     bool has_length;
     bool is_chunked;

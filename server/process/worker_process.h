@@ -42,7 +42,6 @@ struct worker_process {
     unsigned seat;     /* which of the --workers it is */
     unsigned ready_links;
     bool is_ready;
-    bool is_retired; /* its end is wanted */
     bool is_cut_off; /* a link is lost */
     struct wheel_entry cut_off_deadline;
     uint64_t started_ms;

@@ -109,7 +109,7 @@ static void shut_our_side(struct conn *c)
 {
     uv_os_fd_t fd = -1;
     if (uv_fileno((const uv_handle_t *)&c->handle.stream, &fd) != 0 || shutdown(fd, SHUT_WR) != 0) {
-        close_now(c);
+        conn_abort_later(c); /* not now: this may be inside client_ops */
         return;
     }
     c->timer_at_ms = 0;
@@ -207,6 +207,8 @@ static void feed(struct conn *c, uint8_t *in, size_t len)
  * the whole answer is queued it still goes out: the peer may only have shut its own side. */
 static void handle_read_end(struct conn *c, enum err err)
 {
+    if (c->state == CONN_OPEN && err == ERR_CLOSED && conn_queued(c) > 0 && c->protocol->is_idle(c))
+        conn_finish(c);
     if (c->state == CONN_FINISHING && err == ERR_CLOSED && conn_queued(c) > 0)
         stop_reading(c);
     else

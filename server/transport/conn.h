@@ -43,6 +43,8 @@ struct conn_protocol {
     void (*expired)(struct conn *c);
     /* The connection ends without conn_finish(): the consumer must hear of it now. */
     void (*lost)(struct conn *c);
+    /* Whether no consumer is engaged, so that only queued output is left to do. */
+    bool (*is_idle)(const struct conn *c);
     /* The edge drains: end when it is polite to. */
     void (*drain)(struct conn *c);
     /* The connection's memory goes. */

@@ -96,9 +96,8 @@ void edge_go_on(struct edge *e)
 
 /* ---- workers ---- */
 
-static void on_worker_ready(struct hosted *h, unsigned worker)
+static void retry_waiting(struct edge *e)
 {
-    struct edge *e = h->ctx;
     struct dlist batch;
     struct dlist *node = NULL;
     dlist_init(&batch);
@@ -107,7 +106,19 @@ static void on_worker_ready(struct hosted *h, unsigned worker)
         struct edge_waiter *waiter = CONTAINER_OF(node, struct edge_waiter, link);
         waiter->retry(waiter);
     }
+}
+
+static void on_worker_ready(struct hosted *h, unsigned worker)
+{
+    struct edge *e = h->ctx;
+    retry_waiting(e);
     e->ops->worker_ready(e->owner, e->loop.index, worker);
+}
+
+static void on_worker_has_room(struct hosted *h, unsigned worker)
+{
+    (void)worker; /* whoever waits asks for any */
+    retry_waiting(h->ctx);
 }
 
 static void on_worker_lost(struct hosted *h, unsigned worker, const char *why)
@@ -122,7 +133,8 @@ static void on_worker_hung(struct hosted *h, unsigned worker)
     e->ops->worker_hung(e->owner, e->loop.index, worker);
 }
 
-static const struct hosted_ops hosted_ops = {on_worker_ready, on_worker_lost, on_worker_hung};
+static const struct hosted_ops hosted_ops = {on_worker_ready, on_worker_has_room, on_worker_lost,
+                                             on_worker_hung};
 
 /* ---- mail ---- */
 
@@ -130,7 +142,6 @@ enum order_kind {
     ORDER_LISTEN,
     ORDER_ATTACH,
     ORDER_DETACH,
-    ORDER_RETIRE,
     ORDER_DRAIN,
     ORDER_FINISH_WORKERS,
     ORDER_STOP,
@@ -142,6 +153,7 @@ struct order {
     int fd;
     bool is_unix;
     unsigned worker;
+    uint64_t grace_ms;
 };
 
 static void close_listeners(struct edge *e)
@@ -214,15 +226,12 @@ static void deliver_order(struct mail *mail, void *ctx)
     case ORDER_DETACH:
         hosted_detach(&e->hosted, order->worker, "its process ended");
         break;
-    case ORDER_RETIRE:
-        hosted_retire(&e->hosted, order->worker);
-        break;
     case ORDER_DRAIN:
         drain(e);
         break;
     case ORDER_FINISH_WORKERS:
         abort_conns(e);
-        hosted_shutdown(&e->hosted);
+        hosted_shutdown(&e->hosted, order->grace_ms);
         break;
     case ORDER_STOP:
         stop(e);
@@ -254,19 +263,14 @@ void edge_post_detach(struct edge *e, unsigned worker)
     post(e, (struct order){.kind = ORDER_DETACH, .worker = worker});
 }
 
-void edge_post_retire(struct edge *e, unsigned worker)
-{
-    post(e, (struct order){.kind = ORDER_RETIRE, .worker = worker});
-}
-
 void edge_post_drain(struct edge *e)
 {
     post(e, (struct order){.kind = ORDER_DRAIN});
 }
 
-void edge_post_finish_workers(struct edge *e)
+void edge_post_finish_workers(struct edge *e, uint64_t grace_ms)
 {
-    post(e, (struct order){.kind = ORDER_FINISH_WORKERS});
+    post(e, (struct order){.kind = ORDER_FINISH_WORKERS, .grace_ms = grace_ms});
 }
 
 void edge_post_stop(struct edge *e)

@@ -110,12 +110,11 @@ void edge_post_listen(struct edge *e, int fd, bool is_unix);
 void edge_post_attach(struct edge *e, int fd, unsigned worker);
 /* The worker's process is gone. */
 void edge_post_detach(struct edge *e, unsigned worker);
-/* No new clients for that worker. */
-void edge_post_retire(struct edge *e, unsigned worker);
 /* Stop accepting, let requests finish, close WebSockets with 1001. */
 void edge_post_drain(struct edge *e);
-/* Drop what is still connected and tell the workers to finish. */
-void edge_post_finish_workers(struct edge *e);
+/* Drop what is still connected and tell the workers to finish, their applications within @grace_ms.
+ */
+void edge_post_finish_workers(struct edge *e, uint64_t grace_ms);
 /* End edge_run(). */
 void edge_post_stop(struct edge *e);
 

@@ -349,7 +349,15 @@ static void on_release(struct conn *c)
     mem_free(s);
 }
 
+/* Its consumer stays until the end. */
+static bool is_idle(const struct conn *c)
+{
+    (void)c;
+    return false;
+}
+
 static const struct conn_protocol ws_protocol = {
+    .is_idle = is_idle,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,

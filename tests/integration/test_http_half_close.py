@@ -4,18 +4,21 @@
 import contextlib
 import socket
 
+import pytest
+
 # On a unix socket the kernel holds little, so that a part of the answer waits in the server.
 BYTES = 512 * 1024
 STEP = 8 * 1024
 
 
-def test_rest_of_an_answer_goes_out_after_the_client_shut_its_side(serve, tmp_path):
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+def test_rest_of_an_answer_goes_out_after_the_client_shut_its_side(serve, tmp_path, connection):
     path = str(tmp_path / "server.sock")
     server = serve("large:application", "-u", path, tcp=False)
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(path)
-        client.sendall(b"GET /?%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % BYTES)
+        client.sendall(b"GET /?%d HTTP/1.1\r\nHost: x\r\nConnection: %s\r\n\r\n" % (BYTES, connection))
         got = 0
         # In steps until the application is through, which the access log tells.
         told = False

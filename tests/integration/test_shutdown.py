@@ -143,6 +143,17 @@ def test_graceful_timeout_bounds_a_request_that_never_ends(faulty):
     server.log_has(r"app\.drain")
 
 
+def test_graceful_timeout_bounds_an_application_that_goes_on_without_its_client(faulty):
+    server = faulty("--graceful-timeout", 1, "--application-close-timeout", 60)
+    request = start_request(server, "/wait/for-ever")
+    server.access_has(r"waiting for-ever\n")
+    server.signal(signal.SIGTERM)
+    with contextlib.suppress(ConnectionResetError):
+        assert request.recv(1) == b""
+    assert server.wait_exit(10) == 0
+    assert b"lifespan shutdown\n" in server.stdout.data
+
+
 def test_client_that_does_not_answer_the_close_frame_is_not_waited_for(faulty):
     server = faulty("--graceful-timeout", 1)
     websockets = [RawWebSocket(server) for _ in range(10)]

@@ -4,12 +4,14 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from rawws import RawWebSocket, wait_until
+from memory import FREE_AT_ONCE, MIB
+from rawws import RawWebSocket, file_count, request, wait_until
 from server import read_response
 
 SERVICE_RESTART = 1012
@@ -183,6 +185,70 @@ def test_requests_wait_while_no_worker_is_ready(faulty):
     for websocket in handshakes:
         websocket.finish_handshake()
         websocket.echo(b"late but served")
+
+
+def test_clients_that_left_while_no_worker_was_ready_are_not_served(faulty):
+    """They leave, and a worker becomes ready, in the same turn of the loop."""
+    server = faulty("--edge-loops", "1")
+    (server.folder / "slow-import").touch()
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.access_has(rb"importing\n")
+    files = file_count(server.pid)
+    waiting = [start_request(server, "/begin/1") for _ in range(10)]
+    waiting += [RawWebSocket(server, "/stream", handshake=False).socket for _ in range(10)]
+    wait_until(lambda: file_count(server.pid) >= files + len(waiting), what="all accepted")
+    get_nothing = start_request(server, "/")  # behind the others in every queue of the loop
+    server.signal(signal.SIGSTOP)
+    for sock in waiting:
+        sock.close()
+    (server.folder / "slow-import").unlink()
+    pid = server.worker_pids()[0]
+    wait_until((server.folder / f"ready-{pid}").exists, what="READY is on the link")
+    server.signal(signal.SIGCONT)
+    assert read_response(get_nothing)[0] == 200
+    assert_serves(server)
+
+
+def test_what_waits_for_a_worker_that_is_stopped_has_a_ceiling(faulty):
+    """Clients ask for much and leave, one after the other; the worker reads nothing of it."""
+    server = faulty("--edge-loops", "1", env=FREE_AT_ONCE)
+    assert_serves(server)
+    before = server.rss_bytes()
+    worker = server.worker_pids()[0]
+    os.kill(worker, signal.SIGSTOP)
+    head = b"GET /gone HTTP/1.1\r\nHost: test\r\nX-Much: " + b"x" * 60_000 + b"\r\n\r\n"
+    for _ in range(600):
+        with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
+            sock.sendall(head)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+    assert server.rss_bytes() - before < 16 * MIB
+    waiting = start_request(server, "/")
+    os.kill(worker, signal.SIGCONT)
+    assert read_response(waiting)[0] == 200
+    assert_serves(server)
+
+
+def test_response_with_too_many_headers_costs_that_response_only(faulty):
+    server = faulty()
+    websocket = RawWebSocket(server)
+    pid = pid_of(websocket)
+    assert get(server, "/headers/512")[0] == 200
+    assert get(server, "/headers/513")[0] == 500
+    server.log_has("ValueError: A response of 513 headers")
+    assert pid_of(websocket) == pid
+
+
+def test_subprotocol_that_fits_no_record_costs_that_handshake_only(faulty):
+    server = faulty("--max-header-bytes", "200000")
+    pid = server.worker_pids()
+    name = b"p" * 70_000
+    with server.connect() as sock:
+        offer = b"Sec-WebSocket-Protocol: %s\r\n\r\n" % name
+        sock.sendall(request("/subprotocol").removesuffix(b"\r\n") + offer)
+        assert read_response(sock)[0] == 500
+    assert get(server)[0] == 200
+    assert server.worker_pids() == pid
 
 
 @pytest.mark.parametrize(

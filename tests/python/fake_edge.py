@@ -207,5 +207,5 @@ class Edge:
     def shutdown(self):
         """SHUTDOWN on all links; returns the exit code."""
         for link in self.links:
-            link.put([SHUTDOWN])
+            link.put([SHUTDOWN, 60_000])
         return self.process.wait(TIMEOUT)

@@ -187,20 +187,20 @@ def test_lifespan_that_raises_later_is_logged():
 
 def test_every_link_gets_ready_and_shutdown_needs_all():
     with Edge("probe:application", links=3) as edge:
-        edge.links[1].put([SHUTDOWN])
-        edge.links[0].put([SHUTDOWN])
+        edge.links[1].put([SHUTDOWN, 60_000])
+        edge.links[0].put([SHUTDOWN, 60_000])
         edge.links[1].put([BEAT, 7])
         assert edge.links[1].get() == [W_BEAT, 7]
         edge.http("/scope", link=edge.links[2])
         assert edge.links[2].get()[0] == 1
-        edge.links[2].put([SHUTDOWN])
+        edge.links[2].put([SHUTDOWN, 60_000])
         assert edge.process.wait(TIMEOUT) == 0
 
 
 def test_shutdown_waits_for_applications():
     with Edge("probe:application") as edge:
         id = edge.http("/read-when-told")
-        edge.put([SHUTDOWN])
+        edge.put([SHUTDOWN, 60_000])
         edge.barrier()
         # Ids that were sent before are still served.
         go = edge.http("/go")
@@ -213,7 +213,7 @@ def test_shutdown_waits_for_applications():
 def test_shutdown_cancels_what_outlives_the_timeout():
     with Edge("probe:application", "--application-close-timeout", "0.2") as edge:
         id = edge.http("/hang")
-        edge.put([SHUTDOWN])
+        edge.put([SHUTDOWN, 60_000])
         assert edge.get() == [END, id, True]
         assert edge.process.wait(TIMEOUT) == 0
         text = edge.stderr.all()
@@ -236,7 +236,7 @@ def test_end_of_a_link_ends_the_worker(links):
 def test_end_of_file_after_shutdown_is_no_loss():
     with Edge("probe:application") as edge:
         edge.http("/hang")
-        edge.put([SHUTDOWN])
+        edge.put([SHUTDOWN, 60_000])
         edge.link.socket.close()
         assert edge.process.wait(TIMEOUT) == 0
 

@@ -22,6 +22,7 @@ struct fixture {
     struct hosted h;
     int worker[WORKERS]; /* the other ends */
     unsigned ready[WORKERS];
+    unsigned has_room[WORKERS];
     unsigned lost[WORKERS];
     unsigned hung[WORKERS];
     const char *why;
@@ -45,6 +46,13 @@ static inline void on_ready(struct hosted *h, unsigned worker)
     react(f, worker);
 }
 
+static inline void on_has_room(struct hosted *h, unsigned worker)
+{
+    struct fixture *f = h->ctx;
+    f->has_room[worker]++;
+    react(f, worker);
+}
+
 static inline void on_lost(struct hosted *h, unsigned worker, const char *why)
 {
     struct fixture *f = h->ctx;
@@ -60,7 +68,7 @@ static inline void on_hung(struct hosted *h, unsigned worker)
     react(f, worker);
 }
 
-static const struct hosted_ops ops = {on_ready, on_lost, on_hung};
+static const struct hosted_ops ops = {on_ready, on_has_room, on_lost, on_hung};
 
 #define HELLO "\x93\x00\x01\x03"
 #define READY "\x93\x00\x01\x07"

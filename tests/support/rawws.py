@@ -30,7 +30,8 @@ def frame(opcode, payload=b"", fin=True):
     else:
         head += struct.pack("!BQ", 0x80 | 127, size)
     mask = os.urandom(4)
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    key = (mask * (size // 4 + 1))[:size]
+    return head + mask + (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 class RawWebSocket:

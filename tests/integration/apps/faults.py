@@ -21,7 +21,8 @@ if (FOLDER / "exit-import").exists():
     os._exit(7)
 if (FOLDER / "slow-import").exists():
     print("importing", flush=True)
-    time.sleep(60)
+    while (FOLDER / "slow-import").exists():
+        time.sleep(0.01)
 
 
 def link_sockets():
@@ -103,6 +104,9 @@ async def http(scope, receive, send):
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         print(f"begun {argument}", flush=True)
         await asyncio.sleep(3600)
+    elif name == "headers":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")] * int(argument)})
+        await send({"type": "http.response.body", "body": b"many"})
     elif name == "big":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(int(argument)):
@@ -133,7 +137,8 @@ async def websocket(scope, receive, send):
     await receive()
     if scope["path"] == "/never":
         await asyncio.sleep(3600)
-    await send({"type": "websocket.accept"})
+    subprotocol = scope["subprotocols"][0] if scope["path"] == "/subprotocol" else None
+    await send({"type": "websocket.accept", "subprotocol": subprotocol})
     if scope["path"] == "/stream":
         while True:
             await send({"type": "websocket.send", "bytes": b"x" * 16384})
@@ -152,6 +157,9 @@ async def lifespan(receive, send):
         os._exit(9)
     await receive()
     await send({"type": "lifespan.startup.complete"})
+    # Timers run when the links have sent what they had, READY being that.
+    if "FAULTS_DIR" in os.environ:
+        asyncio.get_running_loop().call_later(0.05, (FOLDER / f"ready-{os.getpid()}").touch)
     await receive()
     print("lifespan shutdown", flush=True)
     await send({"type": "lifespan.shutdown.complete"})

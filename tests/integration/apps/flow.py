@@ -4,6 +4,7 @@
 POST /upload      takes the body while /allow lets it; answers with the number of bytes
 GET /allow?BYTES  lets it take so many bytes more and answers, when it has, with the sum of all taken
 GET /download?N   sends N bytes, PIECE after PIECE, as fast as send() lets it
+GET /overlong?N   sends N bytes under a Content-Length of 5
 GET /moved        bytes that were received, or given to send(), so far
 """
 
@@ -57,6 +58,14 @@ async def download(send, count, moved):
         moved.bytes += len(piece)
 
 
+async def overlong(send, count):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"short", "more_body": True})
+    for _ in range(count // len(PIECE)):
+        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def answer(path, query, receive, moved):
     if path == "/upload":
         return await upload(receive, moved)
@@ -69,6 +78,9 @@ async def serve(scope, receive, send, moved):
     path, query = scope["path"], scope["query_string"]
     if path == "/download":
         await download(send, int(query), moved)
+        return
+    if path == "/overlong":
+        await overlong(send, int(query))
         return
     body = b"%d" % await answer(path, query, receive, moved)
     await send({"type": "http.response.start", "status": 200, "headers": []})

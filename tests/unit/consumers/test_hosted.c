@@ -44,27 +44,28 @@ static void a_client_goes_to_the_worker_with_the_fewest(void **state)
     assert_ptr_equal(client_of(f, 4)->consumer, links[1]);
 }
 
-static void a_retired_worker_keeps_its_clients_and_gets_no_new_ones(void **state)
+static void a_worker_with_too_much_waiting_gets_no_new_clients_until_it_has_read(void **state)
 {
     struct fixture *f = *state;
+    static const uint8_t much[60000];
+    size_t opened = 0;
     make_ready(f, 0);
-    make_ready(f, 1);
-    open_ws(f, 0);
-    void *retired = client_of(f, 0)->consumer;
-    drain(f, 0);
-    hosted_retire(&f->h, 0);
-    hosted_retire(&f->h, 0);
-    hosted_retire(&f->h, 77); /* there is none */
-    peer_expect(&f->loop, f->worker[0], PEER_TEXT("\x91\x09"));
-    for (unsigned i = 1; i < 4; i++) {
-        open_ws(f, i);
-        assert_ptr_not_equal(client_of(f, i)->consumer, retired);
+    while (hosted_kind.can_open(&f->h)) {
+        assert_int_equal(open_client(f, 0, &http_scope, slice_make(much, sizeof(much)), true),
+                         ERR_OK);
+        hosted_kind.gone(client_of(f, 0), 0, slice_make(NULL, 0));
+        peer_turn(&f->loop);
+        opened += sizeof(much);
+        assert_in_range(opened, 1, 8 * 1024 * 1024);
     }
-    peer_send_for(&f->loop, f->worker[0], client_of(f, 0)->consumer_id,
-                  PEER_TEXT("\x93\x04" ID "\xa1x"));
-    peer_assert_told(&f->clients[0], "send(text [x] first last)");
-    hosted_retire(&f->h, 1);
-    assert_false(hosted_kind.can_open(&f->h));
+    assert_in_range(opened, 4 * 1024 * 1024, 8 * 1024 * 1024);
+    assert_int_equal(open_client(f, 0, &http_scope, slice_make(NULL, 0), false), ERR_CLOSED);
+    assert_int_equal(f->has_room[0], 0);
+    for (unsigned i = 0; i < 10000 && f->has_room[0] == 0; i++)
+        drain(f, 0);
+    assert_int_equal(f->has_room[0], 1);
+    assert_true(hosted_kind.can_open(&f->h));
+    open_ws(f, 0);
 }
 
 static void shutdown_is_said_to_every_worker(void **state)
@@ -72,10 +73,10 @@ static void shutdown_is_said_to_every_worker(void **state)
     struct fixture *f = *state;
     make_ready(f, 0);
     attach(f, 1);
-    hosted_shutdown(&f->h);
-    hosted_shutdown(&f->h);
-    peer_expect(&f->loop, f->worker[0], PEER_TEXT("\x91\x09"));
-    peer_expect(&f->loop, f->worker[1], PEER_TEXT("\x91\x09"));
+    hosted_shutdown(&f->h, 7);
+    hosted_shutdown(&f->h, 7);
+    peer_expect(&f->loop, f->worker[0], PEER_TEXT("\x92\x09\x07"));
+    peer_expect(&f->loop, f->worker[1], PEER_TEXT("\x92\x09\x07"));
     assert_false(hosted_kind.can_open(&f->h));
     assert_int_equal(open_client(f, 0, &http_scope, slice_make(NULL, 0), false), ERR_CLOSED);
 }
@@ -251,8 +252,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_ready_worker_nothing_opens, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_goes_to_the_worker_with_the_fewest, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_retired_worker_keeps_its_clients_and_gets_no_new_ones,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_worker_with_too_much_waiting_gets_no_new_clients_until_it_has_read, setup, teardown),
         cmocka_unit_test_setup_teardown(shutdown_is_said_to_every_worker, setup, teardown),
         cmocka_unit_test_setup_teardown(the_clients_of_a_lost_worker_are_told_and_no_others, setup,
                                         teardown),

@@ -48,7 +48,7 @@ static void small_records_are_these_bytes(void **state)
           "\x93\x07\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xcf\xff\xff\xff\xff\xff\xff\xff\xff");
     WROTE(link_write_beat(out, 1), "\x92\x08\x01");
     WROTE(link_write_beat(out, 256), "\x92\x08\xcd\x01\x00");
-    WROTE(link_write_shutdown(out), "\x91\x09");
+    WROTE(link_write_shutdown(out, 7), "\x92\x09\x07");
     WROTE(link_write_body_head(out, 1, 0), "\x94\x02\x01\xc4\x00");
     WROTE(link_write_body_head(out, 1, 255), "\x94\x02\x01\xc4\xff");
     WROTE(link_write_body_head(out, 1, 256), "\x94\x02\x01\xc5\x01\x00");
@@ -383,7 +383,7 @@ static void what_the_protocol_does_not_allow_is_refused(void **state)
         {"a beat that is nil", TEXT("\x92\x08\xc0")},
         {"a version that is a str", TEXT("\x93\x00\xa1"
                                          "1\x05")},
-        {"the edge's SHUTDOWN", TEXT("\x91\x09")},
+        {"the edge's SHUTDOWN", TEXT("\x92\x09\x07")},
         {"the edge's HELLO without loop", TEXT("\x92\x00\x01")},
     };
     for (size_t i = 0; i < UNIT_ROWS(rows); i++) {

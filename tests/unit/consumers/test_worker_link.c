@@ -17,6 +17,7 @@ struct fixture {
     struct worker_link *link; /* NULL once it is lost */
     int worker;               /* the other end */
     unsigned ready;
+    unsigned room;
     unsigned lost;
     const char *why;
     enum reaction on_ready;
@@ -31,6 +32,12 @@ static void on_ready(struct worker_link *link)
         worker_link_close(link, "the owner does not want it");
 }
 
+static void on_room(struct worker_link *link)
+{
+    struct fixture *f = link->ctx;
+    f->room++;
+}
+
 static void on_lost(struct worker_link *link, const char *why)
 {
     struct fixture *f = link->ctx;
@@ -40,7 +47,7 @@ static void on_lost(struct worker_link *link, const char *why)
     worker_link_close(link, "again"); /* is nothing */
 }
 
-static const struct worker_link_ops ops = {on_ready, on_lost};
+static const struct worker_link_ops ops = {on_ready, on_room, on_lost};
 
 #define READY "\x93\x00\x01\x07"
 #define HELLO "\x93\x00\x01\x03"
@@ -184,10 +191,10 @@ static void shutdown_is_said_once_and_ready_does_not_undo_it(void **state)
 {
     struct fixture *f = *state;
     open_link(f);
-    worker_link_shutdown(f->link);
-    worker_link_shutdown(f->link);
+    worker_link_shutdown(f->link, 7);
+    worker_link_shutdown(f->link, 7);
     assert_int_equal(f->link->state, WORKER_LINK_DRAINING);
-    peer_expect(&f->loop, f->worker, PEER_TEXT(HELLO "\x91\x09"));
+    peer_expect(&f->loop, f->worker, PEER_TEXT(HELLO "\x92\x09\x07"));
     peer_send(&f->loop, f->worker, PEER_TEXT(READY));
     assert_int_equal(f->link->state, WORKER_LINK_DRAINING);
     assert_int_equal(f->ready, 0);

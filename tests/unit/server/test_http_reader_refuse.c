@@ -404,6 +404,28 @@ static void a_request_has_begun_with_its_first_byte_but_not_with_the_empty_line(
     http_head_deinit(&head);
 }
 
+static void headers_are_not_to_be_seen_before_the_head_is_complete(void **state)
+{
+    (void)state;
+    struct http_reader r;
+    struct http_head head;
+    struct http_event event;
+    http_head_init(&head, &usual);
+    http_reader_init(&r, &usual);
+    http_reader_begin(&r, &head);
+    static const char text[] = "GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n: bad\r\n\r\n";
+    const uint8_t *in = (const uint8_t *)text;
+    for (size_t at = 0; at < sizeof(text) - 1; at++) {
+        size_t left = 1;
+        http_reader_next(&r, &event, &in, &left);
+        assert_int_equal(head.header_count, 0);
+        if (event.kind == HTTP_EVENT_BAD)
+            break;
+    }
+    assert_int_equal(event.kind, HTTP_EVENT_BAD);
+    http_head_deinit(&head);
+}
+
 static void nothing_is_read_behind_an_end_or_a_violation(void **state)
 {
     (void)state;
@@ -456,6 +478,7 @@ int main(void)
         cmocka_unit_test(every_failing_allocation_ends_in_500),
         cmocka_unit_test(the_line_can_be_read_while_the_headers_come),
         cmocka_unit_test(a_request_has_begun_with_its_first_byte_but_not_with_the_empty_line),
+        cmocka_unit_test(headers_are_not_to_be_seen_before_the_head_is_complete),
         cmocka_unit_test(nothing_is_read_behind_an_end_or_a_violation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

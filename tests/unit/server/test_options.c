@@ -140,7 +140,7 @@ static void without_options_our_own_defaults_hold(void **state)
     assert_int_equal(o->forwarded.count, 2);
     assert_true(o->forwarded.has_unix_sockets);
     assert_false(o->forwarded.has_everyone);
-    assert_int_equal(o->graceful_timeout_ms, 10000);
+    assert_int_equal(o->graceful_timeout_ms, 7000);
     assert_int_equal(o->worker_timeout_ms, 30000);
     assert_int_equal(o->header_timeout_ms, 10000);
     assert_int_equal(o->keep_alive_timeout_ms, 60000);
