@@ -199,9 +199,7 @@ def test_who_has_no_identity_is_refused_before_accept(site, path):
 def test_page_of_another_site_is_refused(site, alice):
     cookies = "; ".join(f"{name}={value}" for name, value in alice.http.cookies.items())
     with pytest.raises(InvalidStatus) as refused:
-        connect(
-            site.ws_url + "/ws/dashboard/", origin="https://evil.example", additional_headers={"Cookie": cookies}
-        )
+        connect(site.ws_url + "/ws/dashboard/", origin="https://evil.example", additional_headers={"Cookie": cookies})
     assert refused.value.response.status_code == 403
 
 

@@ -16,8 +16,6 @@ from server import read_response
 
 APP = "faults:application"
 MIB = 1024 * 1024
-# Where memory is measured, AddressSanitizer must not keep what was freed.
-FREE_AT_ONCE = {"ASAN_OPTIONS": "detect_leaks=1:exitcode=99:quarantine_size_mb=0:thread_local_quarantine_size_kb=0"}
 
 
 def get(server, path="/", timeout=10):
@@ -124,7 +122,7 @@ def test_too_few_descriptors_to_start_are_an_error_with_a_reason(serve):
 
 def test_clients_that_do_not_read_a_response_hold_up_nobody(serve):
     """A hundred responses of 8 MiB each."""
-    server = serve(APP, env=FREE_AT_ONCE)
+    server = serve(APP, measured=True)
     assert get(server)[0] == 200
     before = server.rss_bytes()
     stuck = []
@@ -143,7 +141,7 @@ def test_clients_that_do_not_read_a_response_hold_up_nobody(serve):
 
 
 def test_clients_that_do_not_read_their_websocket_hold_up_nobody(serve):
-    server = serve(APP, env=FREE_AT_ONCE)
+    server = serve(APP, measured=True)
     websocket = RawWebSocket(server)
     before = server.rss_bytes()
     stuck = [RawWebSocket(server, "/stream", receive_buffer=4096) for _ in range(100)]
@@ -203,7 +201,7 @@ def test_slow_reader_is_not_taken_for_a_dead_one(serve):
 
 def test_storm_of_reconnects_leaves_nothing_behind(serve):
     """2,000 connections twice: opened, upgraded, dropped in every manner."""
-    server = serve(APP, env=FREE_AT_ONCE)
+    server = serve(APP, measured=True)
     assert get(server)[0] == 200
     idle = file_count(server.pid)
 

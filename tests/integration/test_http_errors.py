@@ -5,7 +5,7 @@ import ast
 import uuid
 
 import pytest
-from memory import FREE_AT_ONCE, MIB, Growth
+from memory import MIB, Growth
 from wire import body, dial, request, script, start
 
 
@@ -197,7 +197,7 @@ def test_body_longer_than_its_length_is_cut_to_it(scripted, wire, steps):
 
 def test_failures_after_the_start_leave_a_server_that_works_and_does_not_grow(serve):
     """Daphne's housekeeping dies of one such failure: from then on errors are silent and every request leaves memory."""
-    server = serve("scripted:application", "--access-log", "/dev/null", env=FREE_AT_ONCE)
+    server = serve("scripted:application", "--access-log", "/dev/null", measured=True)
     bad = request("GET", script(start(), body(b"half", True), ("raise", "cut")))
     good = request("GET", script(start(), body(b"x")))
     workers = server.worker_pids()

@@ -5,7 +5,7 @@ served meanwhile."""
 import threading
 import time
 
-from memory import FREE_AT_ONCE, MIB, Growth
+from memory import MIB, Growth
 from wire import dial, request
 
 PIECE = bytes(range(256)) * 256
@@ -36,7 +36,7 @@ def upload(wire, size):
 
 def test_upload_moves_at_the_pace_of_the_application(serve):
     size, step = 64 * MIB, 8 * MIB
-    server = serve("flow:application", "-w", "1", env=FREE_AT_ONCE)
+    server = serve("flow:application", "-w", "1", measured=True)
     with dial(server) as wire, dial(server) as other:
         wire.sock.settimeout(30)
         moved(other)
@@ -57,7 +57,7 @@ def test_upload_moves_at_the_pace_of_the_application(serve):
 
 
 def test_upload_in_chunks_moves_at_the_pace_of_the_application(serve):
-    server = serve("flow:application", "-w", "1", env=FREE_AT_ONCE)
+    server = serve("flow:application", "-w", "1", measured=True)
     chunk = b"%x\r\n%s\r\n" % (len(PIECE), PIECE)
     with dial(server) as wire, dial(server) as other:
         moved(other)
@@ -75,7 +75,7 @@ def test_upload_in_chunks_moves_at_the_pace_of_the_application(serve):
 
 def test_download_moves_at_the_pace_of_the_client(serve):
     size, step = 64 * MIB, 8 * MIB
-    server = serve("flow:application", "-w", "1", env=FREE_AT_ONCE)
+    server = serve("flow:application", "-w", "1", measured=True)
     with dial(server) as wire, dial(server) as other:
         moved(other)
         growth = Growth(server)
@@ -94,7 +94,7 @@ def test_download_moves_at_the_pace_of_the_client(serve):
 
 
 def test_many_downloads_that_nobody_reads_do_not_hold_up_others(serve):
-    server = serve("flow:application", "-w", "1", env=FREE_AT_ONCE)
+    server = serve("flow:application", "-w", "1", measured=True)
     wires = [dial(server) for _ in range(20)]
     with dial(server) as other:
         moved(other)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from memory import FREE_AT_ONCE, MIB
+from memory import MIB
 from rawws import RawWebSocket, file_count, request, wait_until
 from server import read_response
 
@@ -211,7 +211,7 @@ def test_clients_that_left_while_no_worker_was_ready_are_not_served(faulty):
 
 def test_what_waits_for_a_worker_that_is_stopped_has_a_ceiling(faulty):
     """Clients ask for much and leave, one after the other; the worker reads nothing of it."""
-    server = faulty("--edge-loops", "1", env=FREE_AT_ONCE)
+    server = faulty("--edge-loops", "1", measured=True)
     assert_serves(server)
     before = server.rss_bytes()
     worker = server.worker_pids()[0]

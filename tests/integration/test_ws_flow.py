@@ -9,15 +9,11 @@ from server import Channelsd
 from ws_client import BINARY, CONTINUATION, PING, PONG, TEXT, RawWebSocket, events, frame, get, handshake, rss_bytes
 
 MIB = 1024 * 1024
-# Freed memory must show: the sanitizer keeps 256 MiB of it by default.
-SMALL_QUARANTINE = {
-    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=1:thread_local_quarantine_size_kb=16"
-}
 
 
 @pytest.fixture
 def server():
-    with Channelsd("ws_probe:application", "--edge-loops", 1, env=SMALL_QUARANTINE) as server:
+    with Channelsd("ws_probe:application", "--edge-loops", 1, measured=True) as server:
         yield server
 
 

@@ -234,7 +234,7 @@ def test_close_frame_before_a_late_accept_is_delivered_behind_the_messages(serve
 
 def test_input_before_the_accept_is_bounded_and_complete():
     """The client is not read on; what it sent before is delivered in order once the application accepts."""
-    with Channelsd("ws_probe:application", "--edge-loops", 1) as server:
+    with Channelsd("ws_probe:application", "--edge-loops", 1, measured=True) as server:
         with ws(server, open=False, timeout=1) as client:
             client.sock.sendall(handshake("/late-accept?id=bounded"))
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
