@@ -28,6 +28,7 @@ enum option_kind {
     OPTION_FIELD_NAME, /* kept in lower case */
     OPTION_FIELD_VALUE,
     OPTION_UTF8,
+    OPTION_LOG_FORMAT,
     OPTION_LOOP,
     OPTION_TRUST,   /* options.forwarded, too */
     OPTION_EMPTY,   /* a flag that empties a text */

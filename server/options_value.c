@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/options_value.h"
 
+#include "core/log_format.h"
 #include "core/mem.h"
 #include "core/slice.h"
 #include "core/text.h"
@@ -202,6 +203,17 @@ static enum err set_trust(struct options *out, const struct option_row *row, con
     return ERR_OK;
 }
 
+static enum err set_log_format(struct options *out, const struct option_row *row, const char *value,
+                               const char *source, struct err_text *why)
+{
+    struct log_format format;
+    struct err_text inner = {0};
+    if (log_format_compile(&format, value, &inner) != ERR_OK)
+        return err_fail(why, ERR_INVALID, "%s: %.300s", source, inner.text);
+    set_text(out, row, value, strlen(value));
+    return ERR_OK;
+}
+
 /* For a flag: whether @value turns it on. */
 static bool parse_switch(bool *out, const char *value)
 {
@@ -263,6 +275,8 @@ enum err options_value_set(struct options *out, const struct option_row *row, co
         return set_field_name(out, row, value, source, why);
     case OPTION_TRUST:
         return set_trust(out, row, value, source, why);
+    case OPTION_LOG_FORMAT:
+        return set_log_format(out, row, value, source, why);
     case OPTION_UNIX_PATH:
     case OPTION_PATH:
     case OPTION_FIELD_VALUE:
