@@ -29,7 +29,8 @@ enum {
     FEW_CONNECTIONS = 256, /* a server that can have no more than that is told */
     WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, when their applications have ended */
     APPLICATION_GRACE_MS =
-        500,       /* applications have that at least, to see that their clients left */
+        500, /* applications have that at least, to see that their clients left */
+    SAME_SIGNAL_MS = 300,
     CUT_MS = 1000, /* for a worker's end when somebody is in a hurry */
 };
 
@@ -65,6 +66,7 @@ struct app {
     uv_signal_t signals[2];
     struct wheel_entry drain_deadline;
     uint64_t drain_until_ms;
+    uint64_t signal_ms; /* when the last signal came, 0: none yet */
     char tcp_host[HOST_MAX];
     uint16_t tcp_port;
     int unix_fd;
@@ -175,6 +177,11 @@ static void drain(struct app *a)
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct app *a = handle->data;
+    const uint64_t now_ms = loop_now_ms(&a->loop);
+    /* timeout(1) and process groups deliver the same wish twice; only a later one is a new wish. */
+    if (a->signal_ms != 0 && now_ms - a->signal_ms < SAME_SIGNAL_MS)
+        return;
+    a->signal_ms = now_ms;
     log_event(LOG_INFO, "app.signal", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
     switch (a->state) {
     case APP_STARTING: /* nobody is connected; the workers may be busy importing */

@@ -472,8 +472,15 @@ static bool is_idle(const struct conn *c)
     return x->state == EXCHANGE_READING;
 }
 
+static bool is_answering(const struct conn *c)
+{
+    const struct http_exchange *x = c->protocol_state;
+    return x->state == EXCHANGE_ACTIVE && x->body_done && !x->is_upgrade;
+}
+
 static const struct conn_protocol http_protocol = {
     .is_idle = is_idle,
+    .is_answering = is_answering,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,

@@ -65,6 +65,7 @@ struct supervisor {
     struct wheel_entry finish_deadline;
     bool was_ready;
     bool is_finishing;
+    bool is_killing; /* what still runs was killed by us */
 };
 
 /* Finds the interpreter. Errors: ERR_NOT_FOUND, @why says what was looked for. */

@@ -12,8 +12,9 @@
 
 enum {
     HELD_READ_MAX =
-        16 * 1024,    /* bytes held unread while the socket is still read, to see its end */
-    LINGER_MS = 2000, /* how long the peer's end is awaited after ours */
+        16 * 1024,        /* bytes held unread while the socket is still read, to see its end */
+    HALF_CLOSED_MS = 500, /* how long an answer may take for a peer that has ended its side */
+    LINGER_MS = 2000,     /* how long the peer's end is awaited after ours */
 };
 
 #define TO(state) (1U << (state))
@@ -150,6 +151,17 @@ static void finishing_expired(struct conn *c)
         conn_wake_at(c, loop_now_ms(&c->edge->loop) + LINGER_MS);
 }
 
+static void open_expired(struct conn *c)
+{
+    if (c->peer_ended_ms != 0 && loop_now_ms(&c->edge->loop) >= c->peer_ended_ms + HALF_CLOSED_MS) {
+        conn_abort(c);
+        return;
+    }
+    c->protocol->expired(c);
+    if (c->state == CONN_OPEN && c->peer_ended_ms != 0)
+        conn_wake_at(c, c->peer_ended_ms + HALF_CLOSED_MS);
+}
+
 static void on_expired(struct wheel_entry *entry)
 {
     struct conn *c = CONTAINER_OF(entry, struct conn, timer);
@@ -157,7 +169,7 @@ static void on_expired(struct wheel_entry *entry)
     if (c->state == CONN_FINISHING)
         finishing_expired(c);
     else
-        c->protocol->expired(c);
+        open_expired(c);
 }
 
 /* ---- input ---- */
@@ -203,10 +215,18 @@ static void feed(struct conn *c, uint8_t *in, size_t len)
         hold(c, in, len, used);
 }
 
-/* The peer sends nothing more. While a request is being answered that is how a client leaves. When
- * the whole answer is queued it still goes out: the peer may only have shut its own side. */
+/* The peer sends nothing more. That is how a client leaves, and also what one does that only shuts
+ * its own side behind its request: an answer that comes soon still goes out, and what is queued
+ * does. */
 static void handle_read_end(struct conn *c, enum err err)
 {
+    if (c->state == CONN_OPEN && err == ERR_CLOSED && c->protocol->is_answering(c)) {
+        stop_reading(c);
+        if (c->peer_ended_ms == 0)
+            c->peer_ended_ms = loop_now_ms(&c->edge->loop);
+        conn_wake_at(c, c->peer_ended_ms + HALF_CLOSED_MS);
+        return;
+    }
     if (c->state == CONN_OPEN && err == ERR_CLOSED && conn_queued(c) > 0 && c->protocol->is_idle(c))
         conn_finish(c);
     if (c->state == CONN_FINISHING && err == ERR_CLOSED && conn_queued(c) > 0)

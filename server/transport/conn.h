@@ -45,6 +45,8 @@ struct conn_protocol {
     void (*lost)(struct conn *c);
     /* Whether no consumer is engaged, so that only queued output is left to do. */
     bool (*is_idle)(const struct conn *c);
+    /* Whether a whole request is being answered: a peer that shuts its side may still want that. */
+    bool (*is_answering)(const struct conn *c);
     /* The edge drains: end when it is polite to. */
     void (*drain)(struct conn *c);
     /* The connection's memory goes. */
@@ -75,8 +77,9 @@ struct conn {
     bool must_drain;
     uint16_t dismiss_code;
     struct wheel_entry timer;
-    uint64_t timer_at_ms; /* deadline that is set, 0: none */
-    size_t stuck_bytes;   /* what waited in full sockets at the last look */
+    uint64_t timer_at_ms;   /* deadline that is set, 0: none */
+    uint64_t peer_ended_ms; /* when its end was seen while it is answered, 0: not yet */
+    size_t stuck_bytes;     /* what waited in full sockets at the last look */
     struct buf held;
     union {
         uv_stream_t stream;

@@ -350,14 +350,15 @@ static void on_release(struct conn *c)
 }
 
 /* Its consumer stays until the end. */
-static bool is_idle(const struct conn *c)
+static bool is_never(const struct conn *c)
 {
     (void)c;
     return false;
 }
 
 static const struct conn_protocol ws_protocol = {
-    .is_idle = is_idle,
+    .is_idle = is_never,
+    .is_answering = is_never,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,

@@ -31,3 +31,23 @@ def test_rest_of_an_answer_goes_out_after_the_client_shut_its_side(serve, tmp_pa
         while chunk := client.recv(65536):
             got += len(chunk)
     assert got > BYTES
+
+
+def test_client_that_shuts_its_side_behind_its_request_gets_the_answer(serve):
+    server = serve("large:application")
+    with server.connect() as client:
+        client.sendall(b"GET /?20 HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := client.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n" + bytes(20))
+
+
+def test_application_hears_of_a_client_that_left_while_it_works(serve):
+    server = serve("large:application")
+    with server.connect() as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.access_has(r"waiting\n")
+    server.access_has(r"http\.disconnect\n", seconds=3)
