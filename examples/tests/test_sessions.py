@@ -5,6 +5,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from django.utils import timezone
 
 from tests.conftest import in_thread, logged_in, post
@@ -83,11 +85,57 @@ async def test_stranger_starts_a_session_only_with_its_code(session, carol, sock
     assert (await socket.ask(start))["type"] == "session_started"
 
 
-async def test_list_is_told_to_staff_only(session, bob, carol, sockets):
-    other = await sockets("/ws/sessions/", carol)
+async def test_list_is_told_to_everybody_once(session, alice, bob, carol, sockets):
     socket = await sockets("/ws/sessions/", bob)
-    assert (await socket.ask({"type": "start_session", "session_id": session.pk}))["type"] == "session_started"
-    assert await other.receive_nothing()
+    others = [await sockets("/ws/sessions/", person) for person in (alice, carol)]
+    started = await socket.ask({"type": "start_session", "session_id": session.pk})
+    assert (started["type"], started["session"]["id"]) == ("session_started", session.pk)
+    for other in others:
+        assert await other.next() == started
+    await in_thread(services.end, session.pk, services.FERMETURE_NORMALE)
+    ended = {"type": "session_terminated", "raison": "fermeture_normale", "message": "The session was closed."}
+    assert await socket.next() == ended
+    for other in others:
+        assert await other.next() == dict(ended, session_id=session.pk)
+    for one in (socket, *others):
+        assert await one.receive_nothing()
+
+
+GROUP_EVENTS = [
+    {
+        "type": "time_update",
+        "temps_restant": 5340,
+        "temps_restant_minutes": 89,
+        "pourcentage_utilise": 1,
+        "statut": "active",
+    },
+    {"type": "time_warning", "temps_restant": 60, "temps_restant_minutes": 1, "message": "Only 1 min left."},
+    {"type": "code_valid", "session": {"id": 1, "code_acces": "ABC123", "statut": "en_attente"}},
+    {"type": "session_started", "session": {"id": 1, "statut": "active", "temps_restant": 5400}},
+    {"type": "session_started"},
+    {"type": "session_terminated", "raison": "fermeture_normale", "message": "Closed."},
+    {"type": "session_terminated", "session_id": 999_999, "raison": "fermeture_normale", "message": "Closed."},
+    {"type": "heartbeat_ack", "timestamp": "2025-11-19T10:30:00Z"},
+    {"type": "heartbeat"},
+    {"type": "something.new", "data": [1]},
+]
+
+
+@pytest.mark.parametrize("event", GROUP_EVENTS, ids=lambda event: event["type"])
+async def test_what_anybody_sends_to_the_groups_arrives_unchanged(event, session, bob, carol, sockets):
+    on_list = await sockets("/ws/sessions/", carol)
+    one = await sockets(f"/ws/sessions/{session.pk}/", bob)
+    opened_by_code = await sockets("/ws/sessions/", carol)
+    await validate(opened_by_code)
+    layer = get_channel_layer()
+    await layer.group_send("sessions", event)
+    assert await on_list.next() == event
+    assert await opened_by_code.next() == event
+    assert await one.receive_nothing()
+    await in_thread(async_to_sync(layer.group_send), f"session_{session.pk}", dict(event, other=1))
+    assert await one.next() == dict(event, other=1)
+    assert await opened_by_code.next() == dict(event, other=1)
+    assert await on_list.receive_nothing()
 
 
 async def test_get_time(session, bob, sockets):
@@ -97,14 +145,14 @@ async def test_get_time(session, bob, sockets):
         "type": "time_update",
         "temps_restant": 5400,
         "temps_restant_minutes": 90,
-        "pourcentage_utilise": 25,
+        "pourcentage_utilise": 0,
         "statut": "en_attente",
     }
     await socket.ask(dict(ask, type="start_session"))
     later = timezone.now() + timedelta(seconds=5339.5)
     await in_thread(lambda: AccessSession.objects.update(fin_prevue=later))
     answer = await socket.ask(ask)
-    assert answer["statut"] == "active"
+    assert (answer["statut"], answer["pourcentage_utilise"]) == ("active", 1)
     assert (answer["temps_restant"], answer["temps_restant_minutes"]) in ((5340, 89), (5339, 88))
 
 
@@ -138,7 +186,7 @@ async def test_warnings_and_the_end(session, poste, alice, bob, sockets, setting
     assert await in_thread(poste_statut, poste) == "disponible"
 
 
-async def test_workstation_on_the_list_hears_of_its_own_end_only(session, bob, carol, sockets):
+async def test_workstation_on_the_list_can_tell_its_own_end_from_others(session, bob, carol, sockets):
     socket = await sockets("/ws/sessions/", carol)
     await validate(socket)
     other = await in_thread(
@@ -146,10 +194,14 @@ async def test_workstation_on_the_list_hears_of_its_own_end_only(session, bob, c
     )
     await in_thread(services.start, other.pk)
     await in_thread(services.end, other.pk, services.FERMETURE_NORMALE)
+    assert (await socket.next())["session"]["id"] == other.pk
+    assert (await socket.next())["session_id"] == other.pk
     await in_thread(services.start, session.pk)
     assert (await socket.next())["session"]["id"] == session.pk
     await in_thread(services.end, session.pk, services.FERMETURE_NORMALE)
-    assert (await socket.next())["raison"] == "fermeture_normale"
+    ended = await socket.next()
+    assert (ended["raison"], ended.get("session_id", session.pk)) == ("fermeture_normale", session.pk)
+    assert await socket.receive_nothing()
 
 
 async def test_less_time_given_by_the_admin_is_noticed(session, alice, bob, sockets, settings):
@@ -214,6 +266,37 @@ async def test_nothing_is_left_running_after_a_disconnect(session, bob, sockets)
     await socket.disconnect()
     names = {task.get_coro().__name__ for task in asyncio.all_tasks() - before}
     assert not {"watch_clock", "watch_heartbeats"} & names
+
+
+@pytest.mark.parametrize(
+    ("paid", "used", "left", "percent"),
+    [(5400, 0, 5400, 0), (5400, 0, 5340, 1), (7200, 1800, 5340, 1), (7200, 1800, 2700, 50), (7200, 1800, 0, 100)],
+)
+def test_percentage_is_of_the_time_left_at_the_start(paid, used, left, percent):
+    now = timezone.now()
+    ran = timedelta(seconds=paid - used - left)
+    running = AccessSession(
+        duree_initiale=paid,
+        temps_utilise=used,
+        statut="active",
+        debut_session=now - ran,
+    )
+    running.seconds_left = lambda: float(left)
+    assert running.pourcentage_utilise == percent
+    ended = AccessSession(
+        duree_initiale=paid,
+        temps_utilise=paid - left,
+        statut="terminee",
+        debut_session=now - ran,
+        fin_session=now,
+    )
+    assert ended.pourcentage_utilise == percent
+
+
+def test_percentage_without_a_run():
+    assert AccessSession(duree_initiale=60, temps_utilise=30).pourcentage_utilise == 0
+    assert AccessSession(duree_initiale=60, temps_utilise=30, statut="terminee").pourcentage_utilise == 0
+    assert AccessSession(duree_initiale=60, temps_utilise=60).pourcentage_utilise == 100
 
 
 def test_two_sessions_cannot_run_on_one_workstation(session, poste, bob):

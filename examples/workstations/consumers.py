@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Sessions: one connection per workstation, or per person who looks on.
 
-`/ws/sessions/` is for a workstation that does not know its session yet, and for staff, who hear of every session
-there. `/ws/sessions/<id>/` follows one session. A connection that sends heartbeats (or starts a session) speaks for
+`/ws/sessions/` is for a workstation that does not know its session yet, and for lists: whoever is there hears of
+every session. `/ws/sessions/<id>/` follows one session. A connection that sends heartbeats (or starts a session) speaks for
 the session's workstation; when it falls silent or ends, the workstation is marked disconnected.
 """
 
@@ -17,6 +17,8 @@ from workstations import services
 from workstations.models import AccessSession
 
 SHORTEST_WAIT = 0.01
+# Events of the groups that have a method here; all others are passed on as they are.
+HANDLED_EVENTS = {"session_started", "session_terminated"}
 
 
 class SessionConsumer(JsonConsumer):
@@ -26,6 +28,7 @@ class SessionConsumer(JsonConsumer):
         super().__init__(*args, **kwargs)
         self.granted = set()  # Sessions whose code was given on this connection.
         self.watches = {}  # Session id -> the task that waits for its end.
+        self.told = None  # The last start or end told of a session that is followed.
         self.current = None  # The session this connection is about.
         self.spoken_for = None  # The workstation this connection speaks for.
         self.heartbeat_deadline = 0.0
@@ -42,10 +45,10 @@ class SessionConsumer(JsonConsumer):
         return session_id is None or await self.in_database(services.may_see, self.user, session_id)
 
     def group_names(self):
-        """Join one session's group; on the list's route staff join the list's."""
+        """Join one session's group, or the list's on the list's route."""
         if self.route_session_id is not None:
             return [services.session_group(self.route_session_id)]
-        return [services.LIST_GROUP] if self.user.is_staff else []
+        return [services.LIST_GROUP]
 
     async def connect(self):
         """Begin to watch the clock of the session in the path."""
@@ -99,15 +102,33 @@ class SessionConsumer(JsonConsumer):
 
     # Events of the groups
 
+    async def dispatch(self, message):
+        """Pass on `time_update`, `time_warning` and whatever else is sent to the groups, from anywhere."""
+        kind = message["type"]
+        if kind.startswith("websocket.") or kind.replace(".", "_") in HANDLED_EVENTS:
+            await super().dispatch(message)
+        else:
+            await self.send_json(message)
+
     async def session_started(self, event):
         """Tell the client, and wait for the end that is known now."""
-        await self.send_json(event)
-        session_id = event["session"]["id"]
+        session_id = (event.get("session") or {}).get("id")
+        await self.tell_once(event, session_id)
         if session_id in self.watches:
             self.watch(session_id)
 
     async def session_terminated(self, event):
         """Tell the client; the watch finds out by itself."""
+        await self.tell_once(event, event.get("session_id"))
+
+    async def tell_once(self, event, session_id):
+        """Tell the client, unless this is the list's copy of what the followed session's own group just brought."""
+        if session_id is None or services.session_group(session_id) in self.joined:
+            plain = {name: value for name, value in event.items() if name != "session_id"}
+            if services.LIST_GROUP in self.joined and session_id is not None and plain == self.told:
+                self.told = None
+                return
+            self.told = plain
         await self.send_json(event)
 
     # The clock
@@ -115,8 +136,7 @@ class SessionConsumer(JsonConsumer):
     async def follow(self, session_id):
         """Hear of a session's start and end, and watch its clock."""
         self.current = session_id
-        if services.LIST_GROUP not in self.joined:
-            await self.join(services.session_group(session_id))
+        await self.join(services.session_group(session_id))
         self.watch(session_id)
 
     def watch(self, session_id):

@@ -79,6 +79,13 @@ class AccessSession(models.Model):
 
     @property
     def pourcentage_utilise(self):
-        """Return how much of the paid time is used, 0 to 100."""
-        used = self.duree_initiale - self.temps_restant
-        return min(100, max(0, used * 100 // max(1, self.duree_initiale)))
+        """Return how much is used of the time that was left when the session was started, 0 to 100."""
+        left = self.temps_restant
+        if left == 0:
+            return 100
+        used_before = self.temps_utilise
+        if self.statut == self.TERMINEE and self.debut_session is not None and self.fin_session is not None:
+            # The end has added what this run used.
+            used_before -= max(0, round((self.fin_session - self.debut_session).total_seconds()))
+        available = self.duree_initiale - max(0, used_before)
+        return min(100, max(0, (available - left) * 100 // max(1, available)))

@@ -258,7 +258,8 @@ def test_session_from_its_code_to_its_end(alice, bob):
     assert set(told) == {"type", "temps_restant", "temps_restant_minutes", "pourcentage_utilise", "statut"}
     assert 5300 < told["temps_restant"] <= 5400
     assert told["temps_restant_minutes"] == told["temps_restant"] // 60
-    assert (told["pourcentage_utilise"], told["statut"]) == (25, "active")
+    used = 5400 - told["temps_restant"]  # Of what was left at the start, not of the 7200 paid for.
+    assert (told["pourcentage_utilise"], told["statut"]) == (used * 100 // 5400, "active")
     ask(socket, {"type": "heartbeat"})
     assert hear(socket, "heartbeat_ack")
     watching = alice.socket(f"/ws/sessions/{session_id}/")

@@ -42,32 +42,33 @@ export class SessionPanel {
 
   /** Takes a message of the socket that may be about this session. */
   receive(message) {
+    if (message.type === "heartbeat_ack") {
+      byId("session-last-heartbeat").textContent = timeOfDay(message.timestamp);
+      return;
+    }
+    // The list's route brings messages about all sessions, which name theirs; one that names none can only be ours.
+    const about = message.session_id ?? message.session?.id ?? this.sessionId;
+    if (this.#session === null || about !== this.sessionId) {
+      return;
+    }
     switch (message.type) {
       case "session_started":
-        if (message.session.id === this.sessionId) {
-          this.#update(message.session);
-          this.#log(`Started at ${timeOfDay(message.session.debut_session)}`);
-          this.#beat();
-        }
+        this.#update(message.session);
+        this.#log(`Started at ${timeOfDay(message.session.debut_session)}`);
+        this.#beat();
         break;
       case "time_update":
         this.#update(message);
-        this.#log(`${clock(message.temps_restant)} left, ${message.pourcentage_utilise} % used`);
+        this.#log(`${clock(message.temps_restant)} left, ${message.pourcentage_utilise} % used since the start`);
         break;
       case "time_warning":
         toast("Time is running out", message.message, "warning");
         this.#log(message.message);
         break;
       case "session_terminated":
-        // On the list's route the message names the session; otherwise it can only be ours.
-        if (!("session_id" in message) || message.session_id === this.sessionId) {
-          this.#update({ statut: "terminee", temps_restant: 0 });
-          this.#log(message.message);
-          toast("Session ended", message.message, "warning");
-        }
-        break;
-      case "heartbeat_ack":
-        byId("session-last-heartbeat").textContent = timeOfDay(message.timestamp);
+        this.#update({ statut: "terminee", temps_restant: 0 });
+        this.#log(message.message);
+        toast("Session ended", message.message, "warning");
         break;
       default:
         break;

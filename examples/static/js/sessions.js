@@ -40,6 +40,9 @@ function receive(message) {
   panel.receive(message);
   switch (message.type) {
     case "code_valid":
+      if (message.session.code_acces !== lastCode?.code.trim().toUpperCase()) {
+        break; // Somebody else's code, told to the group: not a session to play the workstation of.
+      }
       byId("code-error").textContent = "";
       panel.show(message.session);
       panel.playWorkstation();
