@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -217,12 +218,14 @@ def test_what_waits_for_a_worker_that_is_stopped_has_a_ceiling(faulty):
     worker = server.worker_pids()[0]
     os.kill(worker, signal.SIGSTOP)
     head = b"GET /gone HTTP/1.1\r\nHost: test\r\nX-Much: " + b"x" * 60_000 + b"\r\n\r\n"
-    for _ in range(600):
-        with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
-            sock.sendall(head)
-            sock.shutdown(socket.SHUT_WR)
-            assert sock.recv(1) == b""
-    assert server.rss_bytes() - before < 16 * MIB
+    files = file_count(server.pid)
+    for _ in range(20):
+        for _ in range(30):
+            with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
+                sock.sendall(head)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leaves by a reset
+        wait_until(lambda: file_count(server.pid) <= files, 5, "all have left")
+    assert 3 * MIB < server.rss_bytes() - before < 16 * MIB
     waiting = start_request(server, "/")
     os.kill(worker, signal.SIGCONT)
     assert read_response(waiting)[0] == 200
