@@ -47,8 +47,8 @@ void http_response_page(struct http_exchange *x, unsigned status, const char *se
     if (c->client.kind != NULL)
         conn_dismiss_later(c, x->is_upgrade ? WS_CLOSE_ABNORMAL : 0);
     if (x->reply_started) {
-        http_exchange_cut(
-            x); /* the client has half an answer: only the connection's end can tell it */
+        /* The client has half an answer: only the connection's end can tell it. */
+        http_exchange_cut(x);
         return;
     }
     const struct request_line *line = x->head != NULL ? &x->head->line : NULL;
