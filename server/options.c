@@ -364,8 +364,3 @@ void options_deinit(struct options *options)
     mem_free(options->application);
     *options = (struct options){0};
 }
-
-void options_print_table(FILE *out)
-{
-    options_table_print_markdown(out);
-}

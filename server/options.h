@@ -95,7 +95,4 @@ enum options_result options_parse(struct options *out, int argc, char **argv, FI
 /* Frees the text; @options is zeroed afterwards. */
 void options_deinit(struct options *options);
 
-/* Prints the table of flags for the README, in Markdown. */
-void options_print_table(FILE *out);
-
 #endif

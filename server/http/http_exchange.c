@@ -427,15 +427,10 @@ static void on_drained(struct conn *c)
 {
     struct http_exchange *x = c->protocol_state;
     struct client *client = &c->client;
-    const size_t waiting = conn_queued(c);
-    if (waiting > 0)
+    if (conn_queued(c) > 0)
         arm(x);
-    const size_t still = x->unacked_bytes < waiting ? x->unacked_bytes : waiting;
-    if (x->unacked_bytes - still < EXCHANGE_CREDIT_BYTES)
-        return;
-    const size_t credit = x->unacked_bytes - still;
-    x->unacked_bytes = still;
-    if (client->kind != NULL)
+    const size_t credit = conn_take_credit(c, &x->unacked_bytes);
+    if (credit > 0 && client->kind != NULL)
         client->kind->drained(client, credit);
 }
 

@@ -30,8 +30,6 @@
 enum {
     /* What may be on its way to an application that does not read it (docs/link-protocol.md). */
     EXCHANGE_WINDOW_BYTES = 64 * 1024,
-    /* Credit is given back in steps of so much. */
-    EXCHANGE_CREDIT_BYTES = 32 * 1024,
     /* How long a request waits for a worker to become ready. */
     EXCHANGE_WAIT_MS = 30 * 1000,
 };

@@ -317,6 +317,17 @@ size_t conn_queued(const struct conn *c)
     return c->writer.out.bytes;
 }
 
+size_t conn_take_credit(const struct conn *c, size_t *unacked)
+{
+    const size_t waiting = conn_queued(c);
+    const size_t still = *unacked < waiting ? *unacked : waiting;
+    const size_t credit = *unacked - still;
+    if (credit < CONN_CREDIT_BYTES)
+        return 0;
+    *unacked = still;
+    return credit;
+}
+
 /* Bytes that the kernel holds for the peer: it may take long until it wants more of us. */
 static size_t kernel_queue(const struct conn *c)
 {

@@ -111,6 +111,14 @@ void conn_resume(struct conn *c);
 /* Hands the connection to another protocol; held input goes to it in the next turn. */
 void conn_switch(struct conn *c, const struct conn_protocol *protocol, void *state);
 
+/* Credit is given back to a consumer in steps of so much (docs/link-protocol.md). */
+enum { CONN_CREDIT_BYTES = 32 * 1024 };
+
+/* How many of the *@unacked bytes that a consumer sent have left, taken off them; 0 while it is
+ * less than a step. What frames and heads add counts as if it were still the consumer's: that only
+ * delays. */
+size_t conn_take_credit(const struct conn *c, size_t *unacked);
+
 /* Bytes that wait to be written. */
 size_t conn_queued(const struct conn *c);
 

@@ -13,7 +13,6 @@
 enum {
     WINDOW_BYTES = 64 * 1024, /* towards the application (docs/link-protocol.md) */
     WINDOW_MESSAGES = 128,    /* likewise */
-    CREDIT_BYTES = 32 * 1024, /* credit is given back in steps of so much */
     QUEUED_MAX = 1024 * 1024, /* bytes that may wait for a client; over it 1013 */
     QUEUED_READ_MAX =
         256 * 1024,  /* over it the client is not read: its pings would only add pongs */
@@ -32,7 +31,7 @@ struct ws_session {
     uint64_t closing_ms; /* when our close frame was queued */
     uint32_t unread_bytes;
     uint32_t unread_messages;
-    uint32_t unacked_bytes; /* sent by the application, no credit given yet */
+    size_t unacked_bytes; /* sent by the application, no credit given yet */
     uint16_t log_port;
     uint16_t end_code; /* what the consumer hears when the peer does not answer our close */
     uint8_t state;
@@ -277,17 +276,13 @@ static void on_drained(struct conn *c)
 {
     struct ws_session *s = c->protocol_state;
     struct client *client = &c->client;
-    const size_t waiting = conn_queued(c);
-    if (waiting > 0)
+    if (conn_queued(c) > 0)
         arm(s);
     if (s->is_paused && !must_hold(s))
         conn_go_on(c);
-    const uint32_t still = s->unacked_bytes < waiting ? s->unacked_bytes : (uint32_t)waiting;
-    const uint32_t credit = s->unacked_bytes - still;
-    if (credit < CREDIT_BYTES || client->kind == NULL)
-        return;
-    s->unacked_bytes = still;
-    client->kind->drained(client, credit);
+    const size_t credit = conn_take_credit(c, &s->unacked_bytes);
+    if (credit > 0 && client->kind != NULL)
+        client->kind->drained(client, credit);
 }
 
 /* A client that we do not read cannot show us its pong. */
@@ -380,7 +375,7 @@ static void on_send(struct client *client, enum message_kind kind, struct slice 
     struct ws_session *s = session_of(client);
     if (s->state != SESSION_OPEN)
         return;
-    s->unacked_bytes += (uint32_t)data.len;
+    s->unacked_bytes += data.len;
     const uint8_t opcode = kind == MESSAGE_TEXT ? WS_TEXT : WS_BINARY;
     write_frame(s, first ? opcode : WS_CONTINUATION, last, data);
     s->in_message = !last;
