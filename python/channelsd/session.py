@@ -183,11 +183,15 @@ class Session:
         """The future on which receive() waits for wake(). It carries nothing: what came stays queued until it is taken,
         so a cancelled receive() loses nothing. Several may wait; all of them are woken and look again."""
         waiter = self.link.loop.create_future()
+        self.watch(waiter)
+        return waiter
+
+    def watch(self, waiter):
+        """wait() with a future of the caller's."""
         previous = self.waiter
         if previous is not None and not previous.done():
             waiter.add_done_callback(functools.partial(_wake, previous))
         self.waiter = waiter
-        return waiter
 
     def give_credit(self):
         """Called when a message or body piece was taken: tells the edge, as seldom as the protocol allows."""

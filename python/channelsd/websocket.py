@@ -48,7 +48,14 @@ class WebSocket(Session):
     """queue: None for websocket.connect, str or bytes for a message, (str or bytes, size to credit) for one that came
     in parts."""
 
-    __slots__ = ("final", "offered", "parts", "state", "told")
+    __slots__ = (
+        "final",  # (code, reason) of websocket.disconnect
+        "final_due",  # receive() has it to return
+        "offered",
+        "parts",
+        "state",
+        "told",  # it was received
+    )
 
     def __init__(self, link, record, state):
         _, id, http_version, scheme, path, raw_path, query, root_path, headers, client, server, subprotocols = record
@@ -58,8 +65,9 @@ class WebSocket(Session):
         self.state = CONNECTING
         self.offered = subprotocols
         self.parts = None
-        self.final = None  # (code, reason) of websocket.disconnect
-        self.told = False  # it was received
+        self.final = None
+        self.final_due = False
+        self.told = False
         scope = {
             "type": "websocket",
             "asgi": {"version": "3.0", "spec_version": link.spec_version},
@@ -108,6 +116,7 @@ class WebSocket(Session):
         """The WebSocket is over; the messages that came before are still delivered."""
         if self.final is None:
             self.final = (1006 if code is None else code, reason or "")
+            self.final_due = True
         self.state = CLOSED
         self.parts = None
         self.end(GONE)
@@ -117,12 +126,27 @@ class WebSocket(Session):
     # To the application
 
     async def receive(self):
-        """websocket.connect, websocket.receive for each message, then websocket.disconnect (then at every call)."""
-        queue = self.queue
-        while not queue:
-            if self.final is not None:
-                return await self._disconnect()
+        """websocket.connect, websocket.receive for each message, then websocket.disconnect.
+
+        A call after that: to a Django project nothing comes any more, as under Daphne, until the close timeout cancels
+        it; others get the disconnect at every call.
+        """
+        while not (self.queue or self.final_due):
             await self.wait()
+        if self.told:
+            # As in HttpRequest.receive(): a loop that does not heed it must not stop everybody else.
+            await asyncio.sleep(0)
+        return self.take()
+
+    def take(self):
+        """The event that receive() returns, once `queue` has something or `final_due` is set."""
+        queue = self.queue
+        if not queue:
+            self.told = True
+            # Who asks again would be told for ever: a consumer that does not stop at its disconnect.
+            self.final_due = not self.link.late_sends_pass
+            code, reason = self.final
+            return {"type": "websocket.disconnect", "code": code, "reason": reason}
         item = queue.pop(0)
         kind = item.__class__
         if kind is str:
@@ -143,14 +167,6 @@ class WebSocket(Session):
         if self.taken_messages >= 64 or self.taken_bytes >= 16384:
             self.give_credit()
         return event
-
-    async def _disconnect(self):
-        if self.told:
-            # As in HttpRequest.receive(): a loop that does not heed it must not stop everybody else.
-            await asyncio.sleep(0)
-        self.told = True
-        code, reason = self.final
-        return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
     # From the application
 
@@ -274,6 +290,7 @@ class WebSocket(Session):
     def _refused(self):
         """The edge forgets a WebSocket that was refused, so the disconnect is ours to make."""
         self.final = (1006, "")
+        self.final_due = True
         self.end(COMPLETE)
         self.wake()
 

@@ -20,6 +20,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from .accelerate import MODES, THREADS, install
 from .lifespan import LifespanFailed
 from .loader import LoadError, load_application
 
@@ -52,6 +53,7 @@ def parse_arguments(argv):
     """Returns the namespace, `links` as a list of descriptors and `log_level` as a number. Exits with 2 on an error."""
     parser = argparse.ArgumentParser(prog="channelsd-worker", description="Started by channelsd; not for use by hand.")
     parser.add_argument("--links", required=True, metavar="FD,FD", help="sockets to the edge loops")
+    parser.add_argument("--accelerate", choices=MODES, default="exact", help="what of Channels and Django to replace")
     parser.add_argument("--application", required=True, help="module.path:object")
     parser.add_argument("--application-close-timeout", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--log-fmt", default="%(asctime)-15s %(levelname)-8s %(message)s", metavar="FORMAT")
@@ -60,6 +62,9 @@ def parse_arguments(argv):
     parser.add_argument("--index", type=int, default=0, help="number of this worker")
     parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
     parser.add_argument("--parent", type=int, default=None, metavar="PID")
+    parser.add_argument(
+        "--threads", type=int, default=THREADS, metavar="COUNT", help="most request threads: --accelerate full"
+    )
     arguments = parser.parse_args(argv)
     try:
         arguments.links = [int(fd) for fd in arguments.links.split(",")]
@@ -87,6 +92,7 @@ def leave_signals_to_edge():
     def ignore(signum, frame):
         pass
 
+    signal.signal(signal.SIGHUP, ignore)
     signal.signal(signal.SIGINT, ignore)
     signal.signal(signal.SIGTERM, ignore)
 
@@ -132,7 +138,12 @@ def start(arguments):
     except OSError as error:
         raise StartError(EXIT_USAGE, f"--links {','.join(map(str, arguments.links))}: {error}") from None
     try:
-        worker.startup(load_application(arguments.application))
+        application = load_application(arguments.application)
+        # After the import, so that what the application itself has patched is seen and left alone. An application that
+        # is no Django project has nothing to replace.
+        if "django" in sys.modules:
+            install(arguments.accelerate, threads=arguments.threads)
+        worker.startup(application)
     except LoadError as error:
         raise StartError(EXIT_APPLICATION, str(error)) from None
     except LifespanFailed as error:
