@@ -7,9 +7,14 @@ PYTHON ?= python3
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 SECONDS_EACH ?= 60
+ROUNDS ?= 3
+SECONDS ?= 3
+SERVERS ?=
+SCENARIOS ?=
+QUICK ?=
 export PORT HOST PYTHON
 
-.PHONY: help demo test deps test-deps fuzz-deps release dev tsan fuzz lint tidy format install clean
+.PHONY: help demo test deps test-deps fuzz-deps release dev tsan fuzz bench lint tidy format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -46,6 +51,14 @@ fuzz: fuzz-deps ## each fuzz target for SECONDS_EACH=60 seconds (clang)
 	cmake --preset fuzz
 	cmake --build --preset fuzz -j $(JOBS)
 	@scripts/fuzz.sh $(SECONDS_EACH)
+
+# Only figures of all servers in all scenarios go into the document.
+bench_mode = $(if $(QUICK),--quick,$(if $(SERVERS)$(SCENARIOS),,--write))
+
+bench: release ## the figures of docs/performance.md, beside other servers (ROUNDS=, SECONDS=, SERVERS=, SCENARIOS=, QUICK=1)
+	cmake --build --preset release --target channelsd-load -j $(JOBS)
+	@scripts/venv.sh build/venv/bench bench/requirements.txt
+	@$(PYTHON) -m bench --rounds '$(ROUNDS)' --seconds '$(SECONDS)' --servers '$(SERVERS)' --scenarios '$(SCENARIOS)' $(bench_mode)
 
 lint: release ## the rules that a program can check: CONTRIBUTING.md
 	@scripts/lint.sh
