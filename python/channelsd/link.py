@@ -46,6 +46,7 @@ class Link:
         "scheduled",  # a flush will come without schedule()
         "spec_version",  # of ASGI's http and websocket protocols, as the scopes tell it
         "websockets",  # id -> WebSocket, likewise
+        "waiting",  # bytes of messages queued in this turn, roughly
         "worker",
     )
 
@@ -61,6 +62,7 @@ class Link:
         self.scheduled = False
         self.draining = False
         self.lost = False
+        self.waiting = 0
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._socket.set_inheritable(False)
@@ -136,13 +138,31 @@ class Link:
         self.loop.call_soon(self._flush)
 
     def _flush(self):
-        """Sends what this turn queued, behind what earlier turns left."""
+        """At the turn's end: sends what it queued, behind what earlier turns left."""
+        if self._backlog:
+            return  # send_early() met a full socket; _writable() goes on
         if self.lost:
             self._packer.reset()
             return
         self.scheduled = False
+        self._send()
+        if self._settling and not self.scheduled:
+            self._settled()
+
+    def send_early(self):
+        """Sends what this turn has queued so far: a group's worth of messages need not wait for the last of them."""
+        self.waiting = 0
+        if not self._backlog and not self.lost:
+            self._send()
+
+    def _send(self):
+        """One system call with what is queued; what the socket does not take becomes the backlog."""
+        self.waiting = 0
         view = self._packer.getbuffer()
         size = len(view)
+        if not size:
+            view.release()
+            return
         try:
             sent = self._socket.send(view)
         except (BlockingIOError, InterruptedError):
@@ -161,8 +181,6 @@ class Link:
             self._new_packer()
         else:
             self._packer.reset()
-        if self._settling and not self.scheduled:
-            self._settled()
 
     def _writable(self):
         try:

@@ -65,6 +65,7 @@ def parse_arguments(argv):
     parser.add_argument(
         "--threads", type=int, default=THREADS, metavar="COUNT", help="most request threads: --accelerate full"
     )
+    parser.add_argument("--workers", type=int, default=1, metavar="COUNT", help="how many there are of this worker")
     arguments = parser.parse_args(argv)
     try:
         arguments.links = [int(fd) for fd in arguments.links.split(",")]
@@ -124,6 +125,23 @@ def set_executor(loop):
             raise StartError(EXIT_APPLICATION, f"ASGI_THREADS={threads}: {error}") from None
 
 
+def warn_of_layers():
+    """Says which channel layers of the Django settings do not reach other workers than this one."""
+    conf = importlib.import_module("django.conf")
+    layers = getattr(conf.settings, "CHANNEL_LAYERS", None) if conf.settings.configured else None
+    if not isinstance(layers, dict):
+        return
+    for alias, layer in layers.items():
+        if isinstance(layer, dict) and layer.get("BACKEND") == "channels.layers.InMemoryChannelLayer":
+            # Not through logging, which the project's settings may have silenced.
+            print(
+                f"channelsd: CHANNEL_LAYERS[{alias!r}] is Channels' in-memory layer, which lives in one process, and there "
+                "are several workers: a message to a group reaches only the clients of the worker that sends it. Use "
+                "channels_redis, or --workers 1",
+                file=sys.stderr,
+            )
+
+
 def start(arguments):
     """Imports and starts the application. Returns the Worker, ready to serve. Raises StartError."""
     if Worker is None:
@@ -143,6 +161,8 @@ def start(arguments):
         # is no Django project has nothing to replace.
         if "django" in sys.modules:
             install(arguments.accelerate, threads=arguments.threads)
+            if arguments.workers > 1 and arguments.index == 0:
+                warn_of_layers()
         worker.startup(application)
     except LoadError as error:
         raise StartError(EXIT_APPLICATION, str(error)) from None

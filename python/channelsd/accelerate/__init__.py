@@ -41,20 +41,33 @@ class Report:
 _reports = {}
 
 
+def _has_channels():
+    """Whether Django Channels is installed, and not something else of that name."""
+    try:
+        return importlib.util.find_spec("channels.consumer") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _install_exact(report):
-    if "channels" not in sys.modules and importlib.util.find_spec("channels") is None:
+    if not _has_channels():
         return
+    from .auth import install_auth
     from .connections import install_connections
     from .consumers import install_consumers
     from .dispatch import install_dispatch
     from .memory import install_memory
     from .redis import install_redis
     from .stock import Stock
+    from .sync import install_sync
 
     stock = Stock()
     install_dispatch(report, stock)
     is_needless = install_connections(report, stock)
     install_consumers(report, stock, is_needless)
+    install_sync(report, stock)
+    if "django.contrib.auth" in sys.modules:
+        install_auth(report, stock, is_needless)
     install_memory(report, stock)
     install_redis(report, stock)
 

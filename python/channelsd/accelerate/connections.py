@@ -13,6 +13,8 @@ import math
 import threading
 import time
 
+from .stock import is_own
+
 
 class ThreadWatch:
     """What close_old_connections() would find in the one thread of an executor.
@@ -25,8 +27,9 @@ class ThreadWatch:
         self._submit = executor.submit
         self._lock = threading.Lock()
         self._db = importlib.import_module("django.db")
-        base = importlib.import_module("django.db.backends.base.base").BaseDatabaseWrapper
+        self._base = base = importlib.import_module("django.db.backends.base.base").BaseDatabaseWrapper
         self._close_if_unusable = base.close_if_unusable_or_obsolete
+        self._get_autocommit = base.get_autocommit
         self._handler_type = importlib.import_module("django.db.utils").ConnectionHandler
         self._all = self._handler_type.all
         self._pending = 0
@@ -63,6 +66,18 @@ class ThreadWatch:
         finally:
             self._found = self._inspect()
 
+    def _is_plain(self, connection):
+        """Whether the state of a connection tells what its close_if_unusable_or_obsolete() would do."""
+        cls = type(connection)
+        return (
+            isinstance(connection, self._base)
+            and cls.close_if_unusable_or_obsolete is self._close_if_unusable
+            and cls.get_autocommit is self._get_autocommit
+            and "close_if_unusable_or_obsolete" not in connection.__dict__
+            and "AUTOCOMMIT" in connection.settings_dict
+            and not connection.allow_thread_sharing
+        )
+
     def _inspect(self):
         """In the thread. Returns the value for _found."""
         handler = self._db.connections
@@ -70,12 +85,11 @@ class ThreadWatch:
             return None
         until = math.inf
         closed = []
-        # What has no settings yet has no connections.
-        for connection in handler.all(initialized_only=True) if "settings" in handler.__dict__ else ():
-            if (
-                type(connection).close_if_unusable_or_obsolete is not self._close_if_unusable
-                or "close_if_unusable_or_obsolete" in connection.__dict__
-            ):
+        # Without settings, asking for them may raise: that is for stock to do, before each handler.
+        if "settings" not in handler.__dict__:
+            return None
+        for connection in handler.all(initialized_only=True):
+            if not self._is_plain(connection):
                 return None
             if connection.connection is None:
                 closed.append(connection)
@@ -140,6 +154,10 @@ def install_connections(report, stock):
         return None
     db = stock.module("channels.db")
     if not stock.has_functions(report, db, ("aclose_old_connections",)):
+        return None
+    django_db = importlib.import_module("django.db")
+    if not is_own(django_db.close_old_connections, django_db):
+        report.left_alone("channels.db.aclose_old_connections", "somebody has patched django.db.close_old_connections")
         return None
     sync = importlib.import_module("asgiref.sync")
     stock_aclose = db.aclose_old_connections

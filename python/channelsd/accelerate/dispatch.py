@@ -100,6 +100,8 @@ class SocketSource:
         pass
 
 
+_RECEIVE = WebSocket.receive  # and not what somebody may put there later
+
 # Functions that are given a callable and return a source for it, or None if they do not know it.
 _makers = []
 
@@ -112,7 +114,7 @@ def register(maker):
 
 def _socket_of(consumer_callable):
     """The WebSocket whose receive() this is, or None. A subclass's or a wrapped one is none."""
-    if type(consumer_callable) is types.MethodType and consumer_callable.__func__ is WebSocket.receive:
+    if type(consumer_callable) is types.MethodType and consumer_callable.__func__ is _RECEIVE:
         return consumer_callable.__self__
     return None
 
@@ -127,8 +129,8 @@ def _layer_source(consumer_callable):
     return None
 
 
-async def _run(sources, dispatch):
-    """The loop over sources of any kind."""
+async def _run(sources, dispatch, has_hop):
+    """The loop over sources of any kind. has_hop: whether stock's consumers leave the loop before each handler."""
     loop = asyncio.get_running_loop()
     for source in sources:
         source.ask()
@@ -137,7 +139,7 @@ async def _run(sources, dispatch):
             took = False
             for source in sources:
                 if source.ready:
-                    if took:
+                    if took and has_hop:
                         await TURN
                     took = True
                     await dispatch(source.take())
@@ -147,7 +149,8 @@ async def _run(sources, dispatch):
                 for source in sources:
                     source.watch(waiter)
                 await waiter
-            elif took:
+            # As many turns as a task needs to get what is there already: nobody's burst passes by the others' events.
+            for _ in range(3):
                 await TURN
     finally:
         for source in sources:
@@ -156,14 +159,13 @@ async def _run(sources, dispatch):
 
 async def _run_pair(socket, layer, dispatch):
     """_run() for the most frequent case, a WebSocket of ours and a layer: a loop that shows in every message's cost."""
-    queue = socket.queue
     create_future = asyncio.get_running_loop().create_future
     waiter = None
     layer.ask()
     try:
         while True:
             took = False
-            if queue or socket.final_due:
+            if socket.queue or socket.final_due:
                 took = True
                 await dispatch(socket.take())
             if layer.ready:
@@ -172,7 +174,11 @@ async def _run_pair(socket, layer, dispatch):
                 took = True
                 await dispatch(layer.take())
                 layer.ask()
-            if not (queue or socket.final_due or layer.ready):
+            if not (socket.queue or socket.final_due or layer.ready):
+                if layer.due:
+                    # It came during the last handler, and the loop has not turned since.
+                    await TURN
+                    continue
                 previous, waiter = waiter, create_future()
                 if socket.waiter is None or socket.waiter is previous:
                     socket.waiter = waiter
@@ -191,18 +197,17 @@ async def _run_pair(socket, layer, dispatch):
 
 async def _run_socket(socket, dispatch):
     """_run() for a WebSocket of ours in a project without a layer."""
-    queue = socket.queue
     while True:
-        if not (queue or socket.final_due):
+        if not (socket.queue or socket.final_due):
             await socket.wait()
             continue
         await dispatch(socket.take())
-        if queue or socket.final_due:
+        if socket.queue or socket.final_due:
             await TURN
 
 
-def dispatcher(stock):
-    """Returns what replaces `stock`, the await_many_dispatch of the installed Channels."""
+def dispatcher(stock, has_hop):
+    """Returns what replaces `stock`, the await_many_dispatch of the installed Channels; has_hop: see _run()."""
 
     async def await_many_dispatch(consumer_callables, dispatch):
         """
@@ -213,19 +218,15 @@ def dispatcher(stock):
         socket = _socket_of(consumer_callables[0]) if count else None
         if socket is not None and count == 1:
             return await _run_socket(socket, dispatch)
-        layer = _layer_source(consumer_callables[1]) if count == 2 else None
-        if socket is not None and layer is not None:
-            return await _run_pair(socket, layer, dispatch)
-        if socket is None and layer is None:
+        layers = [_layer_source(consumer_callable) for consumer_callable in consumer_callables[1:]]
+        if socket is not None and count == 2 and layers[0] is not None:
+            return await _run_pair(socket, layers[0], dispatch)
+        if socket is None and not any(layers):
             return await stock(consumer_callables, dispatch)
-        first, second = consumer_callables
-        return await _run(
-            [
-                TaskSource(first) if socket is None else SocketSource(socket),
-                TaskSource(second) if layer is None else layer,
-            ],
-            dispatch,
-        )
+        sources = [TaskSource(consumer_callables[0]) if socket is None else SocketSource(socket)]
+        for source, consumer_callable in zip(layers, consumer_callables[1:]):
+            sources.append(TaskSource(consumer_callable) if source is None else source)
+        return await _run(sources, dispatch, has_hop)
 
     return await_many_dispatch
 
@@ -239,5 +240,6 @@ def install_dispatch(report, stock):
     if consumer.await_many_dispatch is not utils.await_many_dispatch:
         report.left_alone("channels.consumer.await_many_dispatch", "somebody has patched it")
         return
-    consumer.await_many_dispatch = functools.wraps(utils.await_many_dispatch)(dispatcher(utils.await_many_dispatch))
+    made = dispatcher(utils.await_many_dispatch, has_hop=stock.version >= (4, 2))
+    consumer.await_many_dispatch = functools.wraps(utils.await_many_dispatch)(made)
     report.replaced("channels.consumer.await_many_dispatch")

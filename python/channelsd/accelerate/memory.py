@@ -17,20 +17,22 @@ from .source import ChannelQueue, ChannelSource
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes))
 _CONTAINERS = frozenset((dict, list, tuple))
 _DEPTH_MAX = 20
+_CONTAINERS_MAX = 10_000  # looked at; one that stands in a message many times counts each time
 
 
-def _is_plain(value, depth):
-    """Whether a value consists of exact built-in types only."""
+def _is_plain(value, depth, seen):
+    """Whether a value consists of exact built-in types only, as far as that is found soon. `seen`: an empty list."""
     kind = value.__class__
     if kind in _ATOMS:
         return True
-    if kind not in _CONTAINERS or depth == _DEPTH_MAX:
+    if kind not in _CONTAINERS or depth == _DEPTH_MAX or len(seen) == _CONTAINERS_MAX:
         return False
+    seen.append(None)
     if kind is dict:
         return all(map(_ATOMS.__contains__, map(type, value))) and all(
-            _is_plain(item, depth + 1) for item in value.values()
+            _is_plain(item, depth + 1, seen) for item in value.values()
         )
-    return all(_is_plain(item, depth + 1) for item in value)
+    return all(_is_plain(item, depth + 1, seen) for item in value)
 
 
 def copier(message):
@@ -38,7 +40,7 @@ def copier(message):
     if message.__class__ is dict and _ATOMS.issuperset(map(type, message)):
         if _ATOMS.issuperset(map(type, message.values())):
             return message.copy
-        if _is_plain(message, 0):
+        if _is_plain(message, 0, []):
             # marshal keeps what is shared inside a message shared, as deepcopy() does.
             packed = marshal.dumps(message)
             return lambda: marshal.loads(packed)
@@ -59,6 +61,9 @@ class MemorySource(ChannelSource):
             or clean.group_expiry != layer.group_expiry
         ):
             layer._clean_expired()
+        if self._maxsize:
+            # As a queue that receive() makes now would have it.
+            self._maxsize = layer.get_capacity(self.channel) if layer.channel_capacity else layer.capacity
         queue = layer.channels.get(self.channel)
         if queue is None:
             layer.channels[self.channel] = self
@@ -67,7 +72,7 @@ class MemorySource(ChannelSource):
                 self.asking = True
                 return
             queue = self
-        elif queue is not self and not queue._getters:
+        elif queue.__class__ is ChannelQueue and not queue._getters:
             # A queue that a sender made. Nobody waits at it, so its messages can be had by a dict's change.
             self._queue.extend(queue._queue)
             queue._queue.clear()
@@ -108,9 +113,14 @@ class _Clean:
             if queue._queue:
                 until = min(until, queue._queue[0][0])
         for channels in layer.groups.values():
-            for added in channels.values():
+            for added in filter(None, channels.values()):
                 until = min(until, int(added) + layer.group_expiry)
         self.until = until
+
+    def sent(self, expires):
+        """A message that expires at `expires` was sent."""
+        if expires < self.until:
+            self.until = expires
 
     def holds(self, layer, now):
         return self.at <= now < self.until and self.expiry == layer.expiry and self.group_expiry == layer.group_expiry
@@ -160,9 +170,16 @@ def _make_send(checks):
         checks.channel(self, channel)
         assert "__asgi_channel__" not in message
         try:
-            checks.put(self, channel, (time.time() + self.expiry, copier(message)()))
+            expires = time.time() + self.expiry
+            checks.put(self, channel, (expires, copier(message)()))
+            clean = self.__dict__.get("_channelsd_clean")
+            if clean is not None:
+                clean.sent(expires)
+            return
         except asyncio.QueueFull:
-            raise full(channel)  # noqa: B904 - with the context that stock's has
+            if checks.bounded:
+                raise full(channel)  # noqa: B904 - with the context that stock's has
+        raise full(channel)
 
     return send
 
@@ -194,6 +211,9 @@ def _make_group_send(checks, send, stock_group_send):
             return
         assert "__asgi_channel__" not in message
         expires = time.time() + self.expiry
+        clean = self.__dict__.get("_channelsd_clean")
+        if clean is not None:  # a subclass may have its own way
+            clean.sent(expires)
         copy = copier(message)
         queue_of = self.channels.get
         for channel in channels:
@@ -233,12 +253,13 @@ def install_memory(report, stock):
         # A subclass, or an instance, may have its own idea of what receive() does for it.
         if type(layer)._clean_expired is not cls._clean_expired or "_clean_expired" in layer.__dict__:
             return None
-        if type(layer) is not cls and type(layer).get_capacity is not cls.get_capacity:
+        if type(layer).get_capacity is not cls.get_capacity or "get_capacity" in layer.__dict__:
             return None
         try:
             checks.channel(layer, channel)
-        except (AssertionError, TypeError):
-            return None  # receive() raises it
-        return MemorySource(layer, channel, checks.size(layer, channel))
+            size = checks.size(layer, channel)
+        except (AssertionError, TypeError, ValueError):
+            return None  # receive() raises it, at its turn
+        return MemorySource(layer, channel, size)
 
     register(make)

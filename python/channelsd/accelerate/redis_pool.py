@@ -5,7 +5,8 @@
   which nothing is sent for 5 s ends with redis.exceptions.TimeoutError.
 - max_connections became 100: the 101st command at once raises MaxConnectionsError.
 
-Both were unlimited before, and are again in the pools of a layer whose hosts do not name them. What a host names stays.
+Both were unlimited before, and are again in the pools of a layer whose hosts do not name them; a longer timeout would end
+consumers still when Redis stalls for so long. What a host names stays.
 The pub/sub layer needs nothing: it waits with a timeout of its own, and publishes one message at a time.
 """
 
@@ -55,40 +56,47 @@ def _names(host, option):
     return isinstance(address, str) and option in parse_qs(urlparse(address).query)
 
 
-def cure(pool, limited, brpop_timeout):
-    """Takes redis-py's default limits off a new pool.
+class Defaults:
+    """What redis-py takes where nobody says anything, and how a pool gets rid of it."""
 
-    limited: whether the host names max_connections. brpop_timeout: seconds, of the layer.
-    """
-    options = pool.connection_kwargs
-    if "socket_timeout" in options:
-        timeout = options["socket_timeout"]
-        if _is_too_short(timeout, brpop_timeout):
+    def __init__(self):
+        self.socket_timeout = default_socket_timeout()
+        self.max_connections = default_max_connections()
+
+    def cure(self, pool, limited, brpop_timeout):
+        """Takes the limits that are defaults off a new pool.
+
+        limited: whether the host names max_connections. brpop_timeout: seconds, of the layer.
+        """
+        options = pool.connection_kwargs
+        if "socket_timeout" in options:
+            timeout = options["socket_timeout"]
+            if _is_too_short(timeout, brpop_timeout):
+                _say_once(
+                    logging.WARNING,
+                    "CHANNEL_LAYERS: socket_timeout of a Redis host is %s s, not more than the %s s that a receive()"
+                    " waits for a message: a consumer to which nothing is sent for that long ends with TimeoutError."
+                    ' Set "socket_timeout": None, or more than %s.',
+                    timeout,
+                    brpop_timeout,
+                    brpop_timeout,
+                )
+        elif _is_too_short(self.socket_timeout, brpop_timeout):
+            options["socket_timeout"] = None
+            if "orig_socket_timeout" in options:
+                options["orig_socket_timeout"] = None  # what a connection returns to after maintenance of the server
             _say_once(
-                logging.WARNING,
-                "CHANNEL_LAYERS: socket_timeout of a Redis host is %s s, not more than the %s s that a receive() waits for"
-                " a message: each consumer to which nothing is sent for that long will end with TimeoutError."
-                ' Set "socket_timeout": None, or more than %s.',
-                timeout,
-                brpop_timeout,
-                brpop_timeout,
+                logging.INFO,
+                "RedisChannelLayer: redis-py's default socket_timeout of %s s, which ends idle consumers, is off",
+                self.socket_timeout,
             )
-    elif _is_too_short(default_socket_timeout(), brpop_timeout):
-        options["socket_timeout"] = None
-        if "orig_socket_timeout" in options:
-            options["orig_socket_timeout"] = None  # what a connection returns to after maintenance of the server
-        _say_once(
-            logging.INFO,
-            "RedisChannelLayer: redis-py's default socket_timeout of %s s, which ends idle consumers, is off",
-            default_socket_timeout(),
-        )
-    if not limited and pool.max_connections == default_max_connections() < UNLIMITED:
-        _say_once(
-            logging.INFO,
-            "RedisChannelLayer: redis-py's default limit of %s connections, which lets commands fail, is off",
-            pool.max_connections,
-        )
-        pool.max_connections = UNLIMITED
+        if not limited and pool.max_connections == self.max_connections < UNLIMITED:
+            pool.max_connections = UNLIMITED
+            _say_once(
+                logging.INFO,
+                "RedisChannelLayer: redis-py's default limit of %s connections, which lets commands fail, is off",
+                self.max_connections,
+            )
 
 
 def warn_of_defaults(cls):
@@ -103,17 +111,18 @@ def warn_of_defaults(cls):
         )
 
 
-def install_pool(report, core):
-    """Replaces RedisChannelLayer.create_pool where redis-py is of a version that needs it."""
+def install_pool(core):
+    """Replaces create_pool of `core`, a channels_redis.core that is known."""
     cls = core.RedisChannelLayer
     stock_create_pool = cls.create_pool
+    defaults = Defaults()
 
     @functools.wraps(stock_create_pool)
     def create_pool(self, index):
         # Before the call: channels_redis 4.0 takes things out of its hosts as it makes a pool.
         limited = _names(self.hosts[index], "max_connections")
         pool = stock_create_pool(self, index)
-        cure(pool, limited, self.brpop_timeout)
+        defaults.cure(pool, limited, self.brpop_timeout)
         return pool
 
     cls.create_pool = create_pool

@@ -12,7 +12,12 @@ def _set_event():
 
 
 # Attributes of asyncio.Queue, made when they are used.
-_LAZY = {"_finished": _set_event, "_getters": collections.deque, "_putters": collections.deque}
+_LAZY = {
+    "_finished": _set_event,
+    "_getters": collections.deque,
+    "_loop": asyncio.get_running_loop,  # Python 3.9; later ones have an attribute of the class
+    "_putters": collections.deque,
+}
 
 
 class ChannelQueue(asyncio.Queue):
@@ -67,7 +72,12 @@ class ChannelSource(ChannelQueue):
         """Begins to read `queue`, which stands for the channel in the layer, perhaps this very one, perhaps not."""
         self._reading = queue
         if queue._queue:
-            self._take_ahead()
+            if "_getters" in queue.__dict__:
+                # Perhaps it is meant for somebody else who waits here, and whose turn comes before.
+                self.due = True
+                self._loop.call_soon(self.fetch)
+            else:
+                self._take_ahead()
             return
         self.asking = True
         if queue is not self:
@@ -131,11 +141,13 @@ class ChannelSource(ChannelQueue):
         if not self.due:
             return
         self.due = False
-        if not self._reading._queue:
+        if self._reading._queue:
+            self._take_ahead()
+        else:
             # Somebody else took it, or it has expired.
             self.ask()
-            return
-        self._take_ahead()
+            if not self.ready:
+                return
         watcher = self._watcher
         if watcher is not None and not watcher.done():
             watcher.set_result(None)
@@ -162,3 +174,4 @@ class ChannelSource(ChannelQueue):
         elif "_getters" in reading.__dict__:
             # What was meant for this consumer is for the next that waits.
             reading._wakeup_next(reading._getters)
+        self._reading = None  # perhaps this very object, which is to be freed without the garbage collector

@@ -16,6 +16,8 @@ _KNOWN = {
     "channels.utils": {"657913012c7e41ff"},
     "channels.consumer": {"fc8eff9aca27ecd7", "67f43567763026e1"},
     "channels.generic.websocket": {"d6107fe9b7bab70c", "f53116e98ae11b60", "7c19913d8b0777c3"},
+    "channels.sessions": {"450f571666196fb4", "c9f0b7f48805ed6c", "ca9187c63965b599"},
+    "channels.auth": {"d4f740d7f14ff5f3"},
     "channels.db": {"c9d0b7a61fa5eeea", "72c193c26b76078a"},
     "channels.layers": {
         "99fe60c26251182e",
@@ -53,7 +55,7 @@ class Stock:
     """The installed Channels. Importing it imports no models and needs no settings."""
 
     def __init__(self):
-        self.text = importlib.import_module("channels").__version__
+        self.text = getattr(importlib.import_module("channels"), "__version__", "")
         numbers = re.match(r"\d+(\.\d+)*", self.text)
         self.version = tuple(map(int, numbers.group().split("."))) if numbers else ()
 
