@@ -56,6 +56,10 @@ struct client_ops {
     void (*close)(struct client *c, uint16_t code, struct slice reason);
     /* The application took that much of what was forwarded: more may be read from the socket. */
     void (*consumed)(struct client *c, size_t bytes, size_t messages);
+    /* The consumer is to end: a WebSocket that is accepted is closed with 1012 in @delay_ms, which
+     * the consumer hears of as of any other end. A request goes on, and so does a WebSocket that is
+     * not accepted yet: the consumer says it again then. */
+    void (*retire)(struct client *c, uint64_t delay_ms);
     void (*fail)(struct client *c, enum client_failure why);
 };
 

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -14,7 +13,10 @@
 #include "core/loop.h"
 #include "core/mem.h"
 #include "server/http/http_exchange.h"
+#include "server/process/file_limit.h"
+#include "server/process/replacement.h"
 #include "server/process/supervisor.h"
+#include "server/process/terminal.h"
 #include "server/transport/admission.h"
 #include "server/transport/edge.h"
 #include "server/transport/listener.h"
@@ -23,14 +25,11 @@ enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
     HOST_MAX = 64,
-    FILES_MAX =
-        10 * 1000 * 1000,  /* no more connections than that, whatever the limit on files says */
-    INHERITED_MAX = 256,   /* descriptors that are looked for when the program starts */
-    FEW_CONNECTIONS = 256, /* a server that can have no more than that is told */
     WORKER_GRACE_MS = 5 * 1000, /* for the workers' own end, when their applications have ended */
     APPLICATION_GRACE_MS =
         500, /* applications have that at least, to see that their clients left */
     SAME_SIGNAL_MS = 300,
+    SIGNALS = 3,   /* that are heard */
     CUT_MS = 1000, /* for a worker's end when somebody is in a hurry */
 };
 
@@ -63,7 +62,8 @@ struct app {
     struct admission admission;
     struct app_edge *edges;
     unsigned edge_count;
-    uv_signal_t signals[2];
+    struct terminal terminal;
+    uv_signal_t signals[SIGNALS];
     struct wheel_entry drain_deadline;
     uint64_t drain_until_ms;
     uint64_t signal_ms; /* when the last signal came, 0: none yet */
@@ -109,7 +109,7 @@ static void on_supervisor_finished(void *ctx)
     if (!app_move(a, APP_STOPPING))
         return;
     stop_edges(a); /* before our mailbox closes: they report to it */
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&a->signals[i], NULL);
     wheel_clear(&a->loop.wheel, &a->drain_deadline);
     loop_close_handles(&a->loop);
@@ -168,21 +168,21 @@ static void drain(struct app *a)
              "Shutting down: no new connections, waiting up to %ld s for those that are open",
              (long)(a->options->graceful_timeout_ms / 1000));
     close_unix(a);
+    replacement_stop(&a->supervisor);
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_drain(&a->edges[i].edge);
     a->drain_until_ms = loop_now_ms(&a->loop) + (uint64_t)a->options->graceful_timeout_ms;
     wheel_set(&a->loop.wheel, &a->drain_deadline, a->drain_until_ms);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
+static void end_by_signal(struct app *a, const char *name)
 {
-    struct app *a = handle->data;
     const uint64_t now_ms = loop_now_ms(&a->loop);
     /* timeout(1) and process groups deliver the same wish twice; only a later one is a new wish. */
     if (a->signal_ms != 0 && now_ms - a->signal_ms < SAME_SIGNAL_MS)
         return;
     a->signal_ms = now_ms;
-    log_event(LOG_INFO, "app.signal", "signal=%s", signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    log_event(LOG_INFO, "app.signal", "signal=%s", name);
     switch (a->state) {
     case APP_STARTING: /* nobody is connected; the workers may be busy importing */
         finish_workers(a, 0, 0);
@@ -203,12 +203,41 @@ static void on_signal(uv_signal_t *handle, int signum)
     }
 }
 
+static void reload_by_signal(struct app *a)
+{
+    const bool is_serving = a->state == APP_STARTING || a->state == APP_SERVING;
+    log_event(LOG_INFO, "app.signal", "signal=SIGHUP%s",
+              is_serving ? "" : " reason=\"the server ends\"");
+    if (is_serving)
+        replacement_reload(&a->supervisor);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct app *a = handle->data;
+    if (signum == SIGTERM)
+        end_by_signal(a, "SIGTERM");
+    else if (signum == SIGINT)
+        end_by_signal(a, "SIGINT");
+    else if (terminal_is_gone(&a->terminal))
+        end_by_signal(a, "SIGHUP reason=\"the terminal is gone\"");
+    else
+        reload_by_signal(a);
+}
+
 /* ---- supervisor's callbacks ---- */
 
-static void on_attach(void *ctx, unsigned edge, int fd, unsigned worker)
+static void on_attach(void *ctx, unsigned edge, int fd, unsigned worker, struct worker_load *load)
 {
     struct app *a = ctx;
-    edge_post_attach(&a->edges[edge].edge, fd, worker);
+    edge_post_attach(&a->edges[edge].edge, fd, worker, load);
+}
+
+static void on_retire(void *ctx, unsigned worker)
+{
+    struct app *a = ctx;
+    for (unsigned i = 0; i < a->edge_count; i++)
+        edge_post_retire(&a->edges[i].edge, worker);
 }
 
 static void on_detach(void *ctx, unsigned worker)
@@ -255,6 +284,7 @@ static void on_failed(void *ctx, int code)
 
 static const struct supervisor_ops supervisor_ops = {
     .attach = on_attach,
+    .retire = on_retire,
     .detach = on_detach,
     .ready = on_workers_ready,
     .failed = on_failed,
@@ -267,6 +297,7 @@ enum report_kind {
     REPORT_READY,
     REPORT_LOST,
     REPORT_HUNG,
+    REPORT_WORN,
     REPORT_DRAINED,
     REPORT_LISTENING,
     REPORT_BROKEN
@@ -311,6 +342,9 @@ static void deliver_report(struct mail *mail, void *ctx)
     case REPORT_HUNG:
         supervisor_hung(&a->supervisor, report->worker);
         break;
+    case REPORT_WORN:
+        supervisor_worn(&a->supervisor, report->worker);
+        break;
     case REPORT_DRAINED:
         handle_drained(a, report->edge);
         break;
@@ -350,6 +384,11 @@ static void report_hung(void *owner, unsigned edge, unsigned worker)
     post_report(owner, (struct report){.kind = REPORT_HUNG, .edge = edge, .worker = worker});
 }
 
+static void report_worn(void *owner, unsigned edge, unsigned worker)
+{
+    post_report(owner, (struct report){.kind = REPORT_WORN, .edge = edge, .worker = worker});
+}
+
 static void report_drained(void *owner, unsigned edge)
 {
     post_report(owner, (struct report){.kind = REPORT_DRAINED, .edge = edge});
@@ -365,6 +404,7 @@ static const struct edge_ops edge_ops = {
     .worker_ready = report_ready,
     .worker_lost = report_lost,
     .worker_hung = report_hung,
+    .worker_worn = report_worn,
     .listening = report_listening,
     .drained = report_drained,
 };
@@ -377,52 +417,9 @@ static void edge_thread(void *arg)
     edge_run(&e->edge);
 }
 
-/* A process that serves connections needs all the descriptors that it may have. Returns how many
- * these are. */
-static unsigned raise_file_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return FILES_MAX;
-    const struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-        limit = raised;
-    else
-        log_event(LOG_WARN, "app.file_limit", "reason=\"%s\"", strerror(errno));
-    return limit.rlim_cur < FILES_MAX ? (unsigned)limit.rlim_cur : FILES_MAX;
-}
-
-static unsigned count_open_files(void)
-{
-    unsigned count = 0;
-    for (int fd = 0; fd < INHERITED_MAX; fd++)
-        count += fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
-    return count;
-}
-
-/* Descriptors that must stay free of clients, so that a worker can be started whatever happens. */
-static unsigned own_files(const struct app *a)
-{
-    const unsigned loop = 5;                   /* poll, wake-up, reserve of libuv, two listeners */
-    const unsigned worker = a->edge_count + 2; /* links, output */
-    const unsigned start =
-        a->edge_count + 2 + 2 + 2;       /* the worker's ends of them, and uv_spawn()'s pipe */
-    const unsigned main_loop = loop + 2; /* signals */
-    return count_open_files() + main_loop + a->edge_count * loop +
-           (a->options->workers + 1) * worker + start + ADMISSION_SPARE;
-}
-
 static void open_admission(struct app *a)
 {
-    const unsigned files = raise_file_limit();
-    const unsigned own = own_files(a);
-    const unsigned room = files > own ? files - own : 1;
-    const unsigned wanted = a->options->max_connections;
-    if (wanted > room || (wanted == 0 && room < FEW_CONNECTIONS))
-        log_event(LOG_WARN, "app.file_limit",
-                  "files=%u connections=%u reason=\"raise it with ulimit -n or LimitNOFILE=\"",
-                  files, wanted != 0 && wanted < room ? wanted : room);
-    admission_init(&a->admission, wanted != 0 && wanted < room ? wanted : room);
+    admission_init(&a->admission, file_limit_connections(a->options));
 }
 
 static enum err bind_listeners(struct app *a, struct err_text *why)
@@ -468,8 +465,9 @@ static void make_config(struct app *a)
 
 static void open_signals(struct app *a)
 {
-    static const int numbers[2] = {SIGTERM, SIGINT};
-    for (int i = 0; i < 2; i++) {
+    static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    terminal_look(&a->terminal);
+    for (int i = 0; i < SIGNALS; i++) {
         uv_signal_init(&a->loop.uv, &a->signals[i]);
         a->signals[i].data = a;
         uv_signal_start(&a->signals[i], on_signal, numbers[i]);
@@ -496,11 +494,7 @@ static void log_start(const struct app *a)
     if (o->has_proxy_headers)
         log_line(LOG_INFO, "Proxy headers are believed from: %s", o->forwarded_allow_ips);
     if (o->workers > 1)
-        log_line(LOG_INFO,
-                 "Starting %u workers. Channels' in-memory layer lives in one process: groups that "
-                 "span workers need "
-                 "a layer that does, such as channels_redis",
-                 o->workers);
+        log_line(LOG_INFO, "Starting %u workers", o->workers);
 }
 
 static void close_listeners(struct app *a)

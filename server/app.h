@@ -6,6 +6,7 @@
  * Life: bind -> edges -> supervisor -> all workers ready: listen -> (SIGTERM, SIGINT) drain ->
  * workers finish
  * -> edges stop -> exit code. A second signal, or the graceful timeout, cuts what is left.
+ * SIGHUP replaces the workers, one after the other.
  *
  * Thread: main.
  */

@@ -35,9 +35,13 @@ struct options {
 
     /* Who does the work. */
     unsigned workers;
-    unsigned edge_loops; /* at least 1: the number of usable cores is filled in */
-    char *python;        /* NULL: found by the supervisor */
-    char *loop;          /* the worker's: "auto", "asyncio" or "uvloop" */
+    unsigned edge_loops;                /* at least 1: the number of usable cores is filled in */
+    char *python;                       /* NULL: found by the supervisor */
+    char *loop;                         /* the worker's: "auto", "asyncio" or "uvloop" */
+    char *accelerate;                   /* "off", "exact" or "full" */
+    unsigned threads;                   /* most request threads of a worker */
+    unsigned max_requests;              /* 0: never */
+    uint64_t worker_memory_limit_bytes; /* 0: no limit */
     char *root_path;
 
     /* What is logged. */

@@ -30,6 +30,7 @@ enum option_kind {
     OPTION_UTF8,
     OPTION_LOG_FORMAT,
     OPTION_LOOP,
+    OPTION_ACCELERATE,
     OPTION_TRUST,   /* options.forwarded, too */
     OPTION_EMPTY,   /* a flag that empties a text */
     OPTION_INT,     /* int */

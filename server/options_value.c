@@ -170,10 +170,21 @@ static bool is_printable(const char *text)
     return true;
 }
 
+/* @words ends with NULL. */
+static bool is_one_of(const char *value, const char *const *words)
+{
+    for (; *words != NULL; words++) {
+        if (strcmp(value, *words) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* What a text of @kind should have been when @value is none, or NULL. */
 static const char *text_expected(enum option_kind kind, const char *value)
 {
-    static const char *const loops[] = {"auto", "asyncio", "uvloop"};
+    static const char *const loops[] = {"auto", "asyncio", "uvloop", NULL};
+    static const char *const modes[] = {"off", "exact", "full", NULL};
     const struct slice bytes = slice_str(value);
     if (kind == OPTION_UNIX_PATH) {
         const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);
@@ -183,13 +194,10 @@ static const char *text_expected(enum option_kind kind, const char *value)
         return is_printable(value) ? NULL : "printable ASCII text";
     if (kind == OPTION_UTF8)
         return utf8_is_valid(bytes.ptr, bytes.len) ? NULL : "UTF-8";
-    if (kind == OPTION_LOOP) {
-        for (size_t i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
-            if (strcmp(value, loops[i]) == 0)
-                return NULL;
-        }
-        return "auto, asyncio or uvloop";
-    }
+    if (kind == OPTION_LOOP)
+        return is_one_of(value, loops) ? NULL : "auto, asyncio or uvloop";
+    if (kind == OPTION_ACCELERATE)
+        return is_one_of(value, modes) ? NULL : "off, exact or full";
     return NULL;
 }
 
@@ -282,6 +290,7 @@ enum err options_value_set(struct options *out, const struct option_row *row, co
     case OPTION_FIELD_VALUE:
     case OPTION_UTF8:
     case OPTION_LOOP:
+    case OPTION_ACCELERATE:
         expected = text_expected(row->kind, value);
         if (expected != NULL)
             return fail_value(why, source, value, expected);

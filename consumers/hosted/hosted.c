@@ -23,10 +23,16 @@ static struct worker_link *find_link(struct hosted *h, unsigned worker)
 static struct worker_link *choose_link(struct hosted *h)
 {
     struct worker_link *best = NULL;
+    unsigned fewest = 0;
     for (struct dlist *n = h->links.next; n != &h->links; n = n->next) {
         struct worker_link *link = link_of(n);
-        if (worker_link_takes_clients(link) && (best == NULL || link->clients < best->clients))
+        if (!worker_link_takes_clients(link))
+            continue;
+        const unsigned clients = worker_load_clients(link->load);
+        if (best == NULL || clients < fewest) {
             best = link;
+            fewest = clients;
+        }
     }
     return best;
 }
@@ -40,19 +46,24 @@ static enum err hosted_open(struct client *c, void *ctx, const struct scope *sco
                             const struct slice *subprotocols, size_t subprotocol_count,
                             struct slice body, bool more)
 {
-    struct worker_link *link = choose_link(ctx);
+    struct hosted *h = ctx;
+    struct worker_link *link = choose_link(h);
     if (link == NULL)
         return ERR_CLOSED;
-    enum err err = worker_link_engage(link, c);
+    bool worn_out = false;
+    enum err err = worker_link_engage(link, c, &worn_out);
     if (err != ERR_OK)
         return err;
+    dlist_remove(&link->link); /* equal ones take turns: this one comes last now */
+    dlist_append(&h->links, &link->link);
     err = worker_link_open_client(link, c, scope, subprotocols, subprotocol_count, body, more);
-    if (err != ERR_OK) {
+    if (err == ERR_OK)
+        c->kind = &hosted_kind;
+    else
         worker_link_release(link, c);
-        return err;
-    }
-    c->kind = &hosted_kind;
-    return ERR_OK;
+    if (worn_out)
+        h->ops->worker_worn(h, link->worker);
+    return err;
 }
 
 static void hosted_body(struct client *c, struct slice piece, bool more)
@@ -141,7 +152,7 @@ static void on_beat(struct wheel_entry *entry)
     struct hosted *h = CONTAINER_OF(entry, struct hosted, beat);
     for (struct dlist *n = h->links.next; n != &h->links; n = n->next) {
         struct worker_link *link = link_of(n);
-        if (link->state != WORKER_LINK_READY && link->state != WORKER_LINK_DRAINING)
+        if (link->state == WORKER_LINK_STARTING || link->state == WORKER_LINK_LOST)
             continue;
         if (link->beat_answered == link->beat_sent)
             worker_link_beat(link);
@@ -169,15 +180,22 @@ void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms, const str
         wheel_set(&loop->wheel, &h->beat, loop_now_ms(loop) + BEAT_MS);
 }
 
-enum err hosted_attach(struct hosted *h, int fd, unsigned worker)
+enum err hosted_attach(struct hosted *h, int fd, unsigned worker, struct worker_load *load)
 {
     struct worker_link *link = NULL;
-    const enum err err = worker_link_open(&link, h->loop, fd, worker, &link_ops);
+    const enum err err = worker_link_open(&link, h->loop, fd, worker, load, &link_ops);
     if (err != ERR_OK)
         return err;
     link->ctx = h;
     dlist_append(&h->links, &link->link);
     return ERR_OK;
+}
+
+void hosted_retire(struct hosted *h, unsigned worker, uint64_t grace_ms, uint64_t shutdown_ms)
+{
+    struct worker_link *link = find_link(h, worker);
+    if (link != NULL)
+        worker_link_retire(link, grace_ms, shutdown_ms);
 }
 
 void hosted_shutdown(struct hosted *h, uint64_t grace_ms)

@@ -3,7 +3,7 @@
  * hosted: the consumer kind that is an ASGI application in Python workers.
  *
  * Why: one edge loop has one link to each worker; a new client goes to the worker that serves the
- * fewest clients of this loop. While no worker is ready, or each has too much waiting for it,
+ * fewest clients of all loops. While no worker is ready, or each has too much waiting for it,
  * opening fails with ERR_CLOSED and the owner hears of it when that is over.
  *
  * Thread: the loop that it was opened on.
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "consumers/client.h"
+#include "consumers/hosted/worker_load.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/loop.h"
@@ -32,6 +33,9 @@ struct hosted_ops {
     /* @worker did not answer for the configured time; it should be killed. Called once per worker.
      */
     void (*worker_hung)(struct hosted *h, unsigned worker);
+    /* @worker has taken as many clients as it should; it goes on until it is retired. Called on one
+     * of the loops, once, from inside open(): not the moment to end links. */
+    void (*worker_worn)(struct hosted *h, unsigned worker);
 };
 
 struct hosted {
@@ -51,8 +55,14 @@ extern const struct consumer_kind hosted_kind; /* ctx of open(): struct hosted *
 void hosted_init(struct hosted *h, struct loop *loop, int64_t hang_ms,
                  const struct hosted_ops *ops);
 
-/* Adds the link to a worker. Ownership: takes @fd. Errors: ERR_IO, ERR_NO_FILES. */
-enum err hosted_attach(struct hosted *h, int fd, unsigned worker) MUST_CHECK;
+/* Adds the link to a worker. Ownership: takes @fd and a reference to @load, also on error.
+ * Errors: ERR_IO, ERR_NO_FILES. */
+enum err hosted_attach(struct hosted *h, int fd, unsigned worker,
+                       struct worker_load *load) MUST_CHECK;
+
+/* New clients go elsewhere; those of @worker end within @grace_ms, and then it does, its
+ * applications within @shutdown_ms (worker_link_retire()). Nothing when there is none. */
+void hosted_retire(struct hosted *h, unsigned worker, uint64_t grace_ms, uint64_t shutdown_ms);
 
 /* Tells every worker that no new clients follow, and that its applications have @grace_ms to end.
  */

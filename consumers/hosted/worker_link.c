@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/spread.h"
 
 enum {
     SLOT_BITS = 24,
@@ -13,7 +14,8 @@ enum {
     SLOTS_FIRST = 64,
     QUEUED_MAX =
         4 * 1024 * 1024, /* bytes that wait for a worker, over which it gets no new clients */
-    QUEUED_LOW = QUEUED_MAX / 2, /* at which it gets them again */
+    QUEUED_LOW = QUEUED_MAX / 2,  /* at which it gets them again */
+    CLOSE_SERVICE_RESTART = 1012, /* what applications hear of a WebSocket that has to leave */
 };
 static const uint32_t no_slot = UINT32_MAX;
 
@@ -74,7 +76,7 @@ bool worker_link_takes_clients(struct worker_link *link)
     return !link->is_full;
 }
 
-enum err worker_link_engage(struct worker_link *link, struct client *c)
+enum err worker_link_engage(struct worker_link *link, struct client *c, bool *worn_out)
 {
     if (link->free_first == no_slot) {
         const enum err err = grow_slots(link);
@@ -89,6 +91,7 @@ enum err worker_link_engage(struct worker_link *link, struct client *c)
     c->consumer = link;
     c->consumer_id = (slot->generation << SLOT_BITS) | index;
     link->clients++;
+    *worn_out = worker_load_enter(link->load);
     return ERR_OK;
 }
 
@@ -98,7 +101,10 @@ void worker_link_release(struct worker_link *link, struct client *c)
     assert(index < link->slot_count && link->slots[index].client == c);
     free_slot(link, index);
     link->clients--;
+    worker_load_leave(link->load);
     c->consumer = NULL;
+    if (link->state == WORKER_LINK_RETIRING && link->clients == 0)
+        worker_link_shutdown(link, link->shutdown_ms);
 }
 
 /* ---- towards the worker ---- */
@@ -207,6 +213,7 @@ void worker_link_shutdown(struct worker_link *link, uint64_t grace_ms)
     if (link->state == WORKER_LINK_LOST || link->state == WORKER_LINK_DRAINING)
         return;
     link->state = WORKER_LINK_DRAINING;
+    wheel_clear(&link->loop->wheel, &link->retire_deadline);
     uint8_t *start = begin(link);
     commit(link, start, link_write_shutdown(start, grace_ms));
 }
@@ -238,6 +245,11 @@ static void handle_response(struct worker_link *link, struct client *c, const st
         c->ops->body(c, a->data, a->flag);
 }
 
+static void bid_farewell(struct worker_link *link, struct client *c)
+{
+    c->ops->retire(c, spread_delay_ms(link->farewells++, link->retire_window_ms));
+}
+
 static void handle_client_answer(struct worker_link *link, struct link_slot *slot,
                                  const struct link_answer *a, const struct header *headers)
 {
@@ -250,6 +262,8 @@ static void handle_client_answer(struct worker_link *link, struct link_slot *slo
         return;
     case LINK_ACCEPT:
         c->ops->accept(c, a->data, headers, a->header_count);
+        if (link->state == WORKER_LINK_RETIRING)
+            bid_farewell(link, c);
         return;
     case LINK_SEND:
         c->ops->send(c, kind, a->data, true, true);
@@ -274,6 +288,42 @@ static void handle_client_answer(struct worker_link *link, struct link_slot *slo
     case LINK_ANSWER_OPS:
         break; /* not about a client; handled by the caller */
     }
+}
+
+/* ---- retirement ---- */
+
+static void on_retire_deadline(struct wheel_entry *entry)
+{
+    struct worker_link *link = CONTAINER_OF(entry, struct worker_link, retire_deadline);
+    log_event(LOG_WARN, "link.cut",
+              "process=%u loop=%u clients=%u reason=\"left after the graceful timeout\"",
+              link->worker, link->loop->index, link->clients);
+    /* With the last of them SHUTDOWN goes out, behind their DISCONNECT. */
+    for (uint32_t i = 0; i < link->slot_count; i++) {
+        struct client *c = link->slots[i].client;
+        if (c == NULL)
+            continue;
+        worker_link_disconnect(link, c, c->is_websocket,
+                               c->is_websocket ? CLOSE_SERVICE_RESTART : 0, slice_make(NULL, 0));
+        end_client(link, c, CLIENT_WORKER_LOST);
+    }
+}
+
+void worker_link_retire(struct worker_link *link, uint64_t grace_ms, uint64_t shutdown_ms)
+{
+    if (link->state == WORKER_LINK_RETIRING)
+        return;
+    if (link->state != WORKER_LINK_READY || link->clients == 0) {
+        worker_link_shutdown(link, shutdown_ms);
+        return;
+    }
+    link->state = WORKER_LINK_RETIRING;
+    link->shutdown_ms = shutdown_ms;
+    link->retire_window_ms = grace_ms - grace_ms / 4; /* the rest is for the closing handshakes */
+    wheel_set(&link->loop->wheel, &link->retire_deadline, loop_now_ms(link->loop) + grace_ms);
+    for (uint32_t i = 0; i < link->slot_count; i++)
+        if (link->slots[i].client != NULL && link->slots[i].client->is_websocket)
+            bid_farewell(link, link->slots[i].client);
 }
 
 /* False: the link was closed. */
@@ -391,23 +441,27 @@ static void on_closed(uv_handle_t *handle)
     writer_deinit(&link->writer);
     buf_deinit(&link->rest);
     mem_free(link->slots);
+    worker_load_unref(link->load);
     mem_free(link);
 }
 
 enum err worker_link_open(struct worker_link **out, struct loop *loop, int fd, unsigned worker,
-                          const struct worker_link_ops *ops)
+                          struct worker_load *load, const struct worker_link_ops *ops)
 {
     struct worker_link *link = mem_alloc(sizeof(*link));
     link->loop = loop;
     link->worker = worker;
+    link->load = load;
     link->ops = ops;
     link->free_first = no_slot;
     link->free_last = no_slot;
     dlist_init(&link->link);
+    wheel_entry_init(&link->retire_deadline, on_retire_deadline);
     buf_init(&link->rest, LINK_RECORD_MAX + LOOP_READ_BYTES);
     int rc = uv_pipe_init(&loop->uv, &link->pipe, 0);
     if (rc < 0) {
         close(fd);
+        worker_load_unref(load);
         mem_free(link);
         return err_from_uv(rc);
     }
@@ -434,6 +488,7 @@ void worker_link_close(struct worker_link *link, const char *why)
     if (link->state == WORKER_LINK_LOST)
         return;
     link->state = WORKER_LINK_LOST;
+    wheel_clear(&link->loop->wheel, &link->retire_deadline);
     for (uint32_t i = 0; i < link->slot_count; i++)
         if (link->slots[i].client != NULL)
             end_client(link, link->slots[i].client, CLIENT_WORKER_LOST);

@@ -5,9 +5,9 @@
  * Why: records of all clients of a loop share one stream; this is where they are numbered, batched
  * into one write per turn, and given back to the client they belong to.
  *
- * Life: STARTING (records may be queued, no client yet) -> READY -> DRAINING (no new clients) ->
- * LOST. The link ends when the worker closes its end, breaks the protocol, or worker_link_close()
- * is called.
+ * Life: STARTING (records may be queued, no client yet) -> READY -> RETIRING (no new clients; those
+ * that are there end, within a time) -> DRAINING (the worker was told to end) -> LOST. The link
+ * ends when the worker closes its end, breaks the protocol, or worker_link_close() is called.
  *
  * Thread: the loop that it was opened on.
  */
@@ -20,15 +20,18 @@
 
 #include "consumers/client.h"
 #include "consumers/hosted/link_proto.h"
+#include "consumers/hosted/worker_load.h"
 #include "core/buf.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/loop.h"
+#include "core/wheel.h"
 #include "core/writer.h"
 
 enum worker_link_state {
     WORKER_LINK_STARTING,
     WORKER_LINK_READY,
+    WORKER_LINK_RETIRING,
     WORKER_LINK_DRAINING,
     WORKER_LINK_LOST
 };
@@ -55,7 +58,8 @@ struct worker_link {
     void *ctx;         /* the owner's */
     unsigned worker;   /* number of the worker, as the supervisor counts them */
     enum worker_link_state state;
-    uint32_t clients; /* engaged now */
+    struct worker_load *load; /* a reference: the worker's clients on all loops */
+    uint32_t clients;         /* engaged now, on this link */
     uint64_t beat_sent;
     uint64_t beat_answered;
     uint64_t beats_missed; /* in a row: passes that found the last beat unanswered */
@@ -67,6 +71,10 @@ struct worker_link {
     struct writer writer;
     const struct worker_link_ops *ops;
     struct buf rest; /* the start of a record whose end has not come yet */
+    struct wheel_entry retire_deadline;
+    uint64_t retire_window_ms; /* WebSockets are closed over that time */
+    uint64_t shutdown_ms;      /* what SHUTDOWN will say when the last client is gone */
+    uint32_t farewells;        /* WebSockets that were told to leave */
     struct link_slot *slots;
     uint32_t slot_count;
     uint32_t free_first;
@@ -75,20 +83,23 @@ struct worker_link {
 
 /* Makes a link on @loop over the connected socket @fd and sends HELLO.
  *
- * Ownership: takes @fd, also on error. The link frees itself after lost() was called.
+ * Ownership: takes @fd and a reference to @load, also on error. The link frees itself after lost()
+ *            was called.
  * Errors:    ERR_IO, ERR_NO_FILES. */
 enum err worker_link_open(struct worker_link **out, struct loop *loop, int fd, unsigned worker,
-                          const struct worker_link_ops *ops) MUST_CHECK;
+                          struct worker_load *load, const struct worker_link_ops *ops) MUST_CHECK;
 
 /* Whether new clients may be engaged: the worker is READY and does not have too much waiting for
  * it. Clients that come and go while it is busy would otherwise fill the memory with what they
  * asked. */
 bool worker_link_takes_clients(struct worker_link *link);
 
-/* Gives the client a number on this link. Errors: ERR_TOO_BIG when 2^24 clients are engaged. */
-enum err worker_link_engage(struct worker_link *link, struct client *c) MUST_CHECK;
+/* Gives the client a number on this link. *@worn_out is set when it is the last that the worker
+ * should take. Errors: ERR_TOO_BIG when 2^24 clients are engaged. */
+enum err worker_link_engage(struct worker_link *link, struct client *c, bool *worn_out) MUST_CHECK;
 
-/* Forgets the client; later records for its number are dropped. */
+/* Forgets the client; later records for its number are dropped. When it is the last of a RETIRING
+ * link, the worker is told to finish. */
 void worker_link_release(struct worker_link *link, struct client *c);
 
 /* Records towards the worker, for an engaged client. */
@@ -106,6 +117,12 @@ void worker_link_disconnect(struct worker_link *link, const struct client *c, bo
                             uint16_t code, struct slice reason);
 
 void worker_link_beat(struct worker_link *link);
+
+/* Lets a READY worker end without haste: its requests go on, its WebSockets are closed one after
+ * the other. When the last client is gone the worker is told to finish, its applications within
+ * @shutdown_ms; clients that are left after @grace_ms get CLIENT_WORKER_LOST, and the worker
+ * DISCONNECT for each. One that is not READY is told to finish at once. */
+void worker_link_retire(struct worker_link *link, uint64_t grace_ms, uint64_t shutdown_ms);
 
 /* Tells the worker that no new clients follow and how long its applications have to end; the state
  * becomes DRAINING. */

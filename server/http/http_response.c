@@ -243,6 +243,12 @@ static void on_consumed(struct client *client, size_t bytes, size_t messages)
         http_exchange_consumed(x);
 }
 
+static void on_retire(struct client *client, uint64_t delay_ms)
+{
+    (void)client; /* the answer is awaited */
+    (void)delay_ms;
+}
+
 static void on_fail(struct client *client, enum client_failure why)
 {
     struct http_exchange *x = exchange_of(client);
@@ -272,5 +278,6 @@ const struct client_ops http_response_ops = {
     .send = on_send,
     .close = on_close,
     .consumed = on_consumed,
+    .retire = on_retire,
     .fail = on_fail,
 };

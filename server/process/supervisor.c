@@ -6,15 +6,24 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <uv.h>
 
+#include "consumers/hosted/worker_load.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "server/process/replacement.h"
+#include "server/process/worker_memory.h"
 
 enum {
     EARLY_MS = 10 * 1000, /* a worker that ends before that, or was never ready, died young */
     PAUSE_FIRST_MS = 250, /* before the second attempt; doubled for each further one */
     PAUSE_MAX_MS = 30 * 1000,
-    CUT_OFF_MS = 1000, /* for the end of a worker that has lost a link */
+    CUT_OFF_MS = 1000,     /* for the end of a worker that has lost a link */
+    ENDING_MS = 10 * 1000, /* for the end of one that was told to, behind its last link */
+    FIRST_MS = 30 * 1000,  /* after which a first start is called slow, without --worker-timeout */
+    START_FACTOR = 3,      /* a start may take so many times what the slowest one took */
+    MEMORY_CHECK_MS = 1000,
+    REQUESTS_JITTER = 10, /* --max-requests is less by up to that part of it */
     EXIT_FAILED = 1,
 };
 
@@ -58,9 +67,39 @@ static enum err make_links(const struct supervisor *s, int *ours, int *theirs, s
 }
 
 static const struct worker_process_ops process_ops;
-static void on_cut_off_deadline(struct wheel_entry *entry);
+static void on_deadline(struct wheel_entry *entry);
 
-static enum err spawn(struct supervisor_seat *seat, struct err_text *why)
+/* How many clients the next worker should take; 0: any number. Less than asked by chance, so that
+ * workers that began together do not end together. */
+static uint64_t choose_max_clients(const struct supervisor *s)
+{
+    const uint64_t most = s->options->max_requests;
+    const uint64_t jitter = most / REQUESTS_JITTER;
+    uint32_t chance = 0;
+    if (jitter > 0)
+        (void)uv_random(NULL, NULL, &chance, sizeof(chance), 0, NULL); /* else none: no harm */
+    return most - ((uint64_t)chance * (jitter + 1) >> 32);
+}
+
+/* How long a replacement may take to become ready; 0: for ever. */
+static uint64_t start_limit_ms(const struct supervisor *s)
+{
+    const int64_t least_ms = s->options->worker_timeout_ms;
+    const uint64_t usual_ms = s->slowest_start_ms * START_FACTOR;
+    if (least_ms <= 0)
+        return s->was_ready ? 0 : FIRST_MS;
+    return usual_ms > (uint64_t)least_ms ? usual_ms : (uint64_t)least_ms;
+}
+
+static void set_start_deadline(struct supervisor *s, struct worker_process *p)
+{
+    const uint64_t limit_ms = start_limit_ms(s);
+    if (limit_ms > 0)
+        wheel_set(&s->loop->wheel, &p->deadline, loop_now_ms(s->loop) + limit_ms);
+}
+
+enum err supervisor_spawn(struct supervisor_seat *seat, struct worker_process **out,
+                          struct err_text *why)
 {
     struct supervisor *s = seat->supervisor;
     int ours[256];
@@ -68,31 +107,34 @@ static enum err spawn(struct supervisor_seat *seat, struct err_text *why)
     enum err err = make_links(s, ours, theirs, why);
     if (err != ERR_OK)
         return err;
+    struct worker_process *p = NULL;
     const struct worker_process_spec spec = {
         .options = s->options,
         .python = &s->python,
         .number = s->next_number++,
         .seat = seat->number,
+        .max_clients = choose_max_clients(s),
         .link_count = s->edge_count,
         .child_fds = theirs,
     };
-    err = worker_process_spawn(&seat->process, s->loop, &spec, &process_ops, why);
+    err = worker_process_spawn(&p, s->loop, &spec, &process_ops, why);
     close_all(theirs, s->edge_count);
     if (err != ERR_OK) {
         close_all(ours, s->edge_count);
         return err;
     }
-    seat->process->ctx = seat;
-    wheel_entry_init(&seat->process->cut_off_deadline, on_cut_off_deadline);
-    dlist_append(&s->processes, &seat->process->link);
+    p->ctx = seat;
+    wheel_entry_init(&p->deadline, on_deadline);
+    set_start_deadline(s, p);
+    dlist_append(&s->processes, &p->link);
     for (unsigned i = 0; i < s->edge_count; i++)
-        s->ops->attach(s->ctx, i, ours[i], spec.number);
-    log_event(LOG_DEBUG, "worker.start", "worker=%u pid=%d", seat->number,
-              seat->process->process.pid);
+        s->ops->attach(s->ctx, i, ours[i], spec.number, worker_load_ref(p->load));
+    log_event(LOG_DEBUG, "worker.start", "worker=%u pid=%d", seat->number, p->process.pid);
+    *out = p;
     return ERR_OK;
 }
 
-static void start_later(struct supervisor_seat *seat)
+void supervisor_start_later(struct supervisor_seat *seat)
 {
     struct supervisor *s = seat->supervisor;
     uint64_t pause_ms = 0;
@@ -110,7 +152,7 @@ static void start(struct supervisor_seat *seat)
 {
     struct supervisor *s = seat->supervisor;
     struct err_text why;
-    if (s->is_finishing || spawn(seat, &why) == ERR_OK)
+    if (s->is_finishing || supervisor_spawn(seat, &seat->process, &why) == ERR_OK)
         return;
     log_event(LOG_ERROR, "worker.spawn", "worker=%u reason=\"%s\"", seat->number, why.text);
     if (!s->was_ready) {
@@ -119,12 +161,16 @@ static void start(struct supervisor_seat *seat)
     }
     seat->early_deaths +=
         seat->early_deaths == 0 ? 2 : 1; /* not at once again: it would fail likewise */
-    start_later(seat);
+    supervisor_start_later(seat);
 }
 
 static void on_restart(struct wheel_entry *entry)
 {
-    start(CONTAINER_OF(entry, struct supervisor_seat, restart));
+    struct supervisor_seat *seat = CONTAINER_OF(entry, struct supervisor_seat, restart);
+    if (seat->process == NULL)
+        start(seat);
+    else
+        replacement_next(seat->supervisor);
 }
 
 /* ---- end of one worker ---- */
@@ -139,39 +185,48 @@ static void tell_finished(struct supervisor *s)
     s->ops->finished(s->ctx);
 }
 
-static void log_end(const struct worker_process *p, int code, int signum)
+void supervisor_log_end(enum log_level level, const struct worker_process *p, int code, int signum)
 {
     if (signum != 0)
-        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d signal=%d (%s)", p->seat,
-                  p->process.pid, signum, strsignal(signum));
+        log_event(level, "worker.exit", "worker=%u pid=%d signal=%d (%s)", p->seat, p->process.pid,
+                  signum, strsignal(signum));
     else
-        log_event(LOG_ERROR, "worker.exit", "worker=%u pid=%d code=%d", p->seat, p->process.pid,
-                  code);
+        log_event(level, "worker.exit", "worker=%u pid=%d code=%d", p->seat, p->process.pid, code);
+}
+
+/* The process of a seat has ended by itself. */
+static void handle_death(struct supervisor_seat *seat, const struct worker_process *p)
+{
+    struct supervisor *s = seat->supervisor;
+    const bool young = p->ready_ms == 0 || loop_now_ms(s->loop) - p->started_ms < EARLY_MS;
+    seat->early_deaths = young ? seat->early_deaths + 1 : 0;
+    if (!replacement_inherit(seat))
+        supervisor_start_later(seat);
+    replacement_next(s);
 }
 
 static void on_exited(struct worker_process *p, int code, int signum)
 {
     struct supervisor_seat *seat = p->ctx;
     struct supervisor *s = seat->supervisor;
-    seat->process = NULL;
-    wheel_clear(&s->loop->wheel, &p->cut_off_deadline);
+    if (seat->process == p)
+        seat->process = NULL;
     dlist_append(&s->ended, &p->link);
     s->ops->detach(s->ctx, p->number);
     if (s->is_finishing) {
         const bool is_ours = s->is_killing && signum == SIGKILL;
         if (!is_ours && (code != 0 || signum != 0))
-            log_end(p, code, signum);
+            supervisor_log_end(LOG_ERROR, p, code, signum);
         tell_finished(s);
         return;
     }
-    log_end(p, code, signum);
-    if (!s->was_ready) {
-        s->ops->failed(s->ctx, EXIT_FAILED);
+    if (replacement_ended(s, p, code, signum))
         return;
-    }
-    const bool young = !p->is_ready || loop_now_ms(s->loop) - p->started_ms < EARLY_MS;
-    seat->early_deaths = young ? seat->early_deaths + 1 : 0;
-    start_later(seat);
+    supervisor_log_end(LOG_ERROR, p, code, signum);
+    if (s->was_ready)
+        handle_death(seat, p);
+    else
+        s->ops->failed(s->ctx, EXIT_FAILED);
 }
 
 static const struct worker_process_ops process_ops = {on_exited};
@@ -181,7 +236,7 @@ static const struct worker_process_ops process_ops = {on_exited};
 static void check_all_ready(struct supervisor *s)
 {
     for (unsigned i = 0; i < s->options->workers; i++)
-        if (s->seats[i].process == NULL || !s->seats[i].process->is_ready)
+        if (s->seats[i].process == NULL || s->seats[i].process->ready_ms == 0)
             return;
     if (s->was_ready)
         return;
@@ -192,36 +247,36 @@ static void check_all_ready(struct supervisor *s)
 void supervisor_link_ready(struct supervisor *s, unsigned worker)
 {
     struct worker_process *p = find(s, worker);
-    if (p == NULL || ++p->ready_links < s->edge_count)
+    if (p == NULL || p->phase != WORKER_STARTING || ++p->ready_links < s->edge_count)
         return;
-    p->is_ready = true;
+    worker_process_move(p, WORKER_SERVING);
+    wheel_clear(&s->loop->wheel, &p->deadline);
+    p->ready_ms = loop_now_ms(s->loop);
+    const uint64_t start_ms = p->ready_ms - p->started_ms;
+    if (start_ms > s->slowest_start_ms)
+        s->slowest_start_ms = start_ms;
     log_event(LOG_INFO, "worker.ready", "worker=%u pid=%d start_ms=%lu", p->seat, p->process.pid,
-              (unsigned long)(loop_now_ms(s->loop) - p->started_ms));
+              (unsigned long)start_ms);
+    if (replacement_ready(s, p))
+        return;
     check_all_ready(s);
+    replacement_next(s);
 }
 
 void supervisor_link_lost(struct supervisor *s, unsigned worker, const char *why)
 {
     struct worker_process *p = find(s, worker);
-    if (p == NULL || s->is_finishing)
+    if (p == NULL || s->is_finishing || p->phase == WORKER_CUT_OFF || p->phase == WORKER_ENDING)
         return;
     log_event(LOG_DEBUG, "link.lost", "worker=%u reason=\"%s\"", p->seat, why);
-    if (p->is_cut_off)
-        return;
     /* Usually its end is on the way, with an exit code and last words. With one link gone it is of
      * no use on the others either: its clients there hear of it now, and it sees the end of its
      * links. */
-    p->is_cut_off = true;
+    const bool is_retired = p->phase == WORKER_RETIRING;
+    worker_process_move(p, is_retired ? WORKER_ENDING : WORKER_CUT_OFF);
     s->ops->detach(s->ctx, worker);
-    wheel_set(&s->loop->wheel, &p->cut_off_deadline, loop_now_ms(s->loop) + CUT_OFF_MS);
-}
-
-static void on_cut_off_deadline(struct wheel_entry *entry)
-{
-    struct worker_process *p = CONTAINER_OF(entry, struct worker_process, cut_off_deadline);
-    log_event(LOG_WARN, "worker.kill", "worker=%u pid=%d reason=\"its link is lost\"", p->seat,
-              p->process.pid);
-    worker_process_kill(p, SIGKILL);
+    wheel_set(&s->loop->wheel, &p->deadline,
+              loop_now_ms(s->loop) + (is_retired ? ENDING_MS : CUT_OFF_MS));
 }
 
 void supervisor_hung(struct supervisor *s, unsigned worker)
@@ -232,6 +287,92 @@ void supervisor_hung(struct supervisor *s, unsigned worker)
     log_event(LOG_ERROR, "worker.hung", "worker=%u pid=%d timeout_ms=%ld", p->seat, p->process.pid,
               (long)s->options->worker_timeout_ms);
     worker_process_kill(p, SIGKILL);
+}
+
+void supervisor_worn(struct supervisor *s, unsigned worker)
+{
+    struct worker_process *p = find(s, worker);
+    struct supervisor_seat *seat = p != NULL ? p->ctx : NULL;
+    if (seat != NULL && seat->process == p)
+        replacement_want(seat, WISH_WORN);
+}
+
+/* ---- what takes too long ---- */
+
+static void kill_for(struct worker_process *p, const char *reason)
+{
+    log_event(LOG_WARN, "worker.kill", "worker=%u pid=%d reason=\"%s\"", p->seat, p->process.pid,
+              reason);
+    worker_process_kill(p, SIGKILL);
+}
+
+/* A first start is the operator's to judge; a replacement is tried again. */
+static void handle_slow_start(struct supervisor *s, struct worker_process *p)
+{
+    if (s->was_ready) {
+        kill_for(p, "it did not become ready: the import or the lifespan startup hangs");
+        return;
+    }
+    log_event(
+        LOG_WARN, "worker.slow_start",
+        "worker=%u pid=%d waited_ms=%lu reason=\"still in the import of the application or in "
+        "its lifespan startup\"",
+        p->seat, p->process.pid, (unsigned long)(loop_now_ms(s->loop) - p->started_ms));
+    set_start_deadline(s, p);
+}
+
+static void on_deadline(struct wheel_entry *entry)
+{
+    struct worker_process *p = CONTAINER_OF(entry, struct worker_process, deadline);
+    const struct supervisor_seat *seat = p->ctx;
+    switch (p->phase) {
+    case WORKER_STARTING:
+        handle_slow_start(seat->supervisor, p);
+        return;
+    case WORKER_RETIRING:
+    case WORKER_ENDING:
+        kill_for(p, "it was replaced and did not end in time");
+        return;
+    case WORKER_CUT_OFF:
+        kill_for(p, "its link is lost");
+        return;
+    case WORKER_SERVING:
+    case WORKER_PHASES:
+        return; /* no deadline */
+    }
+}
+
+/* ---- memory ---- */
+
+static void check_memory(struct supervisor *s, struct worker_process *p)
+{
+    struct supervisor_seat *seat = p->ctx;
+    const uint64_t limit_bytes = s->options->worker_memory_limit_bytes;
+    uint64_t bytes = 0;
+    if (worker_memory_read(&bytes, p->process.pid) != ERR_OK || bytes <= limit_bytes)
+        return; /* one that cannot be read has just ended */
+    const bool is_wished = (seat->wishes & WISH_MEMORY) != 0;
+    const bool is_far_over = bytes / 2 > limit_bytes;
+    if (!is_far_over && (seat->process != p || p->phase != WORKER_SERVING || is_wished))
+        return;
+    log_event(LOG_WARN, "worker.memory", "worker=%u pid=%d resident_bytes=%lu limit_bytes=%lu",
+              p->seat, p->process.pid, (unsigned long)bytes, (unsigned long)limit_bytes);
+    if (is_far_over) {
+        kill_for(p, "it has more than twice the memory that it may have");
+        return;
+    }
+    /* One that is too large soon after its start would be replaced for ever. */
+    seat->early_deaths = loop_now_ms(s->loop) - p->ready_ms < EARLY_MS ? seat->early_deaths + 1 : 0;
+    seat->wishes |= WISH_MEMORY;
+    supervisor_start_later(seat);
+}
+
+static void on_memory_check(struct wheel_entry *entry)
+{
+    struct supervisor *s = CONTAINER_OF(entry, struct supervisor, memory_check);
+    for (struct dlist *n = s->processes.next; n != &s->processes; n = n->next)
+        check_memory(s, process_of(n));
+    wheel_set(&s->loop->wheel, &s->memory_check, loop_now_ms(s->loop) + MEMORY_CHECK_MS);
 }
 
 /* ---- life ---- */
@@ -251,6 +392,7 @@ enum err supervisor_init(struct supervisor *s, struct loop *loop, const struct o
     dlist_init(&s->processes);
     dlist_init(&s->ended);
     wheel_entry_init(&s->finish_deadline, on_finish_deadline);
+    wheel_entry_init(&s->memory_check, on_memory_check);
     return python_find(&s->python, options->python, why);
 }
 
@@ -274,6 +416,8 @@ void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, vo
         seat->number = i;
         wheel_entry_init(&seat->restart, on_restart);
     }
+    if (s->options->worker_memory_limit_bytes > 0)
+        wheel_set(&s->loop->wheel, &s->memory_check, loop_now_ms(s->loop) + MEMORY_CHECK_MS);
     for (unsigned i = 0; i < s->options->workers; i++)
         start(&s->seats[i]); /* the first that cannot ends it for all */
 }
@@ -287,7 +431,8 @@ void supervisor_kill_all(struct supervisor *s)
 
 void supervisor_finish(struct supervisor *s, uint64_t timeout_ms)
 {
-    s->is_finishing = true;
+    s->is_finishing = s->is_ending = true;
+    wheel_clear(&s->loop->wheel, &s->memory_check);
     for (unsigned i = 0; s->seats != NULL && i < s->options->workers; i++)
         wheel_clear(&s->loop->wheel, &s->seats[i].restart);
     wheel_set(&s->loop->wheel, &s->finish_deadline, loop_now_ms(s->loop) + timeout_ms);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/process/worker_process.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "consumers/hosted/worker_load.h"
 #include "core/log.h"
 #include "core/mem.h"
 
 enum {
-    ARGS_MAX = 24,
+    ARGS_MAX = 32,
     FIRST_LINK_FD = 3,
     LINKS_MAX = 256, /* as --edge-loops */
     NUMBER_MAX = 32,
@@ -33,6 +35,21 @@ static const char bootstrap[] =
     "    sys.path.remove(folder)\n"
     "sys.exit(main())\n";
 
+#define TO(phase) (1U << (phase))
+static const unsigned worker_next[WORKER_PHASES] = {
+    [WORKER_STARTING] = TO(WORKER_SERVING) | TO(WORKER_CUT_OFF),
+    [WORKER_SERVING] = TO(WORKER_RETIRING) | TO(WORKER_CUT_OFF),
+    [WORKER_RETIRING] = TO(WORKER_ENDING),
+    [WORKER_ENDING] = 0,
+    [WORKER_CUT_OFF] = 0,
+};
+
+void worker_process_move(struct worker_process *p, enum worker_phase next)
+{
+    assert((worker_next[p->phase] & TO(next)) != 0);
+    p->phase = next;
+}
+
 /* ---- output ---- */
 
 static void release(struct worker_process *p)
@@ -40,6 +57,7 @@ static void release(struct worker_process *p)
     if (--p->open_handles > 0)
         return;
     dlist_remove(&p->link);
+    worker_load_unref(p->load);
     mem_free(p);
 }
 
@@ -66,6 +84,8 @@ struct command {
     char links[LINKS_MAX * 4];
     char close_timeout[NUMBER_MAX];
     char seat[NUMBER_MAX];
+    char threads[NUMBER_MAX];
+    char workers[NUMBER_MAX];
     char parent[NUMBER_MAX];
     char *args[ARGS_MAX];
 };
@@ -95,6 +115,8 @@ static void make_command(struct command *out, const struct worker_process_spec *
     snprintf(out->close_timeout, sizeof(out->close_timeout), "%.3f",
              (double)o->application_close_timeout_ms / 1000.0);
     snprintf(out->seat, sizeof(out->seat), "%u", spec->seat);
+    snprintf(out->threads, sizeof(out->threads), "%u", o->threads);
+    snprintf(out->workers, sizeof(out->workers), "%u", o->workers);
     snprintf(out->parent, sizeof(out->parent), "%d", (int)getpid());
     const char *const args[] = {
         spec->python->interpreter,
@@ -113,6 +135,12 @@ static void make_command(struct command *out, const struct worker_process_spec *
         level_name(o->verbosity),
         "--loop",
         o->loop,
+        "--accelerate",
+        o->accelerate,
+        "--threads",
+        out->threads,
+        "--workers",
+        out->workers,
         "--index",
         out->seat,
         "--parent",
@@ -150,6 +178,7 @@ static void on_exit_status(uv_process_t *process, int64_t code, int signum)
         if (p->has_output[i])
             worker_output_catch_up(&p->output[i]);
     uv_close((uv_handle_t *)process, on_process_closed);
+    wheel_clear(&p->loop->wheel, &p->deadline);
     p->ops->exited(p, (int)code, signum);
 }
 
@@ -164,6 +193,7 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
     p->ops = ops;
     p->number = spec->number;
     p->seat = spec->seat;
+    p->load = worker_load_new(spec->max_clients);
     p->started_ms = loop_now_ms(loop);
     p->open_handles = 1;
     dlist_init(&p->link);

@@ -6,11 +6,15 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/spread.h"
 #include "server/transport/admission.h"
 #include "server/transport/conn.h"
 #include "server/transport/listener.h"
 
-enum { SPARE_HEADS_MAX = 64 };
+enum {
+    SPARE_HEADS_MAX = 64,
+    FAREWELL_SHARE = 2, /* of the graceful timeout: the other part is for the closing handshakes */
+};
 
 /* ---- what connections share ---- */
 
@@ -133,8 +137,19 @@ static void on_worker_hung(struct hosted *h, unsigned worker)
     e->ops->worker_hung(e->owner, e->loop.index, worker);
 }
 
-static const struct hosted_ops hosted_ops = {on_worker_ready, on_worker_has_room, on_worker_lost,
-                                             on_worker_hung};
+static void on_worker_worn(struct hosted *h, unsigned worker)
+{
+    struct edge *e = h->ctx;
+    e->ops->worker_worn(e->owner, e->loop.index, worker);
+}
+
+static const struct hosted_ops hosted_ops = {
+    .worker_ready = on_worker_ready,
+    .worker_has_room = on_worker_has_room,
+    .worker_lost = on_worker_lost,
+    .worker_hung = on_worker_hung,
+    .worker_worn = on_worker_worn,
+};
 
 /* ---- mail ---- */
 
@@ -142,6 +157,7 @@ enum order_kind {
     ORDER_LISTEN,
     ORDER_ATTACH,
     ORDER_DETACH,
+    ORDER_RETIRE,
     ORDER_DRAIN,
     ORDER_FINISH_WORKERS,
     ORDER_STOP,
@@ -153,6 +169,7 @@ struct order {
     int fd;
     bool is_unix;
     unsigned worker;
+    struct worker_load *load;
     uint64_t grace_ms;
 };
 
@@ -170,6 +187,8 @@ static void drain(struct edge *e)
     for (struct dlist *n = e->listeners.next; n != &e->listeners; n = n->next)
         listener_accept_rest(CONTAINER_OF(n, struct listener, link));
     close_listeners(e);
+    e->farewell_window_ms = spread_window_ms(
+        e->conn_count, (uint64_t)e->config->options->graceful_timeout_ms / FAREWELL_SHARE);
     for (struct dlist *n = e->conns.next; n != &e->conns;) {
         struct conn *c = CONTAINER_OF(n, struct conn, link);
         n = n->next;
@@ -177,6 +196,11 @@ static void drain(struct edge *e)
             c->protocol->drain(c);
     }
     check_drained(e);
+}
+
+uint64_t edge_farewell_ms(struct edge *e)
+{
+    return spread_delay_ms(e->farewells++, e->farewell_window_ms);
 }
 
 static void abort_conns(struct edge *e)
@@ -197,9 +221,9 @@ static void stop(struct edge *e)
     loop_close_handles(&e->loop);
 }
 
-static void attach(struct edge *e, int fd, unsigned worker)
+static void attach(struct edge *e, int fd, unsigned worker, struct worker_load *load)
 {
-    const enum err err = hosted_attach(&e->hosted, fd, worker);
+    const enum err err = hosted_attach(&e->hosted, fd, worker, load);
     if (err == ERR_OK)
         return;
     log_event(LOG_ERROR, "link.open", "loop=%u worker=%u reason=\"%s\"", e->loop.index, worker,
@@ -221,10 +245,14 @@ static void deliver_order(struct mail *mail, void *ctx)
         break;
     }
     case ORDER_ATTACH:
-        attach(e, order->fd, order->worker);
+        attach(e, order->fd, order->worker, order->load);
         break;
     case ORDER_DETACH:
         hosted_detach(&e->hosted, order->worker, "its process ended");
+        break;
+    case ORDER_RETIRE:
+        hosted_retire(&e->hosted, order->worker, (uint64_t)e->config->options->graceful_timeout_ms,
+                      (uint64_t)e->config->options->application_close_timeout_ms);
         break;
     case ORDER_DRAIN:
         drain(e);
@@ -253,9 +281,14 @@ void edge_post_listen(struct edge *e, int fd, bool is_unix)
     post(e, (struct order){.kind = ORDER_LISTEN, .fd = fd, .is_unix = is_unix});
 }
 
-void edge_post_attach(struct edge *e, int fd, unsigned worker)
+void edge_post_attach(struct edge *e, int fd, unsigned worker, struct worker_load *load)
 {
-    post(e, (struct order){.kind = ORDER_ATTACH, .fd = fd, .worker = worker});
+    post(e, (struct order){.kind = ORDER_ATTACH, .fd = fd, .worker = worker, .load = load});
+}
+
+void edge_post_retire(struct edge *e, unsigned worker)
+{
+    post(e, (struct order){.kind = ORDER_RETIRE, .worker = worker});
 }
 
 void edge_post_detach(struct edge *e, unsigned worker)

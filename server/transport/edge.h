@@ -67,6 +67,7 @@ struct edge_ops {
     void (*worker_ready)(void *owner, unsigned edge, unsigned worker);
     void (*worker_lost)(void *owner, unsigned edge, unsigned worker, const char *why);
     void (*worker_hung)(void *owner, unsigned edge, unsigned worker);
+    void (*worker_worn)(void *owner, unsigned edge, unsigned worker);
     /* An edge_post_listen() was carried out. */
     void (*listening)(void *owner, unsigned edge, enum err err);
     /* DRAINING, and the last connection is gone. */
@@ -94,6 +95,8 @@ struct edge {
     struct http_stamp stamp;
     int64_t stamp_second;
     bool told_drained;
+    uint32_t farewells; /* DRAINING: WebSockets that were told to leave */
+    uint64_t farewell_window_ms;
 };
 
 /* Errors: ERR_NOMEM, ERR_IO, ERR_NO_FILES; nothing is left open then. */
@@ -106,11 +109,15 @@ void edge_deinit(struct edge *e);
 
 /* Starts to accept on @fd, a bound stream socket. Takes @fd. */
 void edge_post_listen(struct edge *e, int fd, bool is_unix);
-/* A link to a worker. Takes @fd. */
-void edge_post_attach(struct edge *e, int fd, unsigned worker);
+/* A link to a worker. Takes @fd and a reference to @load. */
+void edge_post_attach(struct edge *e, int fd, unsigned worker, struct worker_load *load);
+/* New clients go to other workers; those of this one end within the graceful timeout, then it does.
+ */
+void edge_post_retire(struct edge *e, unsigned worker);
 /* The worker's process is gone. */
 void edge_post_detach(struct edge *e, unsigned worker);
-/* Stop accepting, let requests finish, close WebSockets with 1001. */
+/* Stop accepting, let requests finish, close WebSockets with 1001: a handful at once, a crowd one
+ * after the other within half of the graceful timeout. */
 void edge_post_drain(struct edge *e);
 /* Drop what is still connected and tell the workers to finish, their applications within @grace_ms.
  */
@@ -123,6 +130,9 @@ void edge_post_stop(struct edge *e);
 /* A connection came or went. */
 void edge_conn_added(struct edge *e);
 void edge_conn_removed(struct edge *e);
+
+/* DRAINING: after what delay the next WebSocket should leave. */
+uint64_t edge_farewell_ms(struct edge *e);
 
 /* Has the todo list handled in the next turn. */
 void edge_go_on(struct edge *e);

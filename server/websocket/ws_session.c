@@ -29,11 +29,13 @@ struct ws_session {
     uint64_t heard_ms;   /* last input */
     uint64_t ping_ms;    /* when the unanswered ping was sent; 0: none */
     uint64_t closing_ms; /* when our close frame was queued */
+    uint64_t leave_ms;   /* when the client is sent away; 0: nobody wants that */
     uint32_t unread_bytes;
     uint32_t unread_messages;
     size_t unacked_bytes; /* sent by the application, no credit given yet */
     uint16_t log_port;
-    uint16_t end_code; /* what the consumer hears when the peer does not answer our close */
+    uint16_t leave_code; /* with what */
+    uint16_t end_code;   /* what the consumer hears when the peer does not answer our close */
     uint8_t state;
     bool in_message; /* the application is in the middle of a message in pieces */
     bool is_paused;  /* input is held */
@@ -85,6 +87,8 @@ static void arm(struct ws_session *s)
     if (conn_queued(s->conn) > 0)
         wake_after(s, s->conn->progress_ms, o->send_timeout_ms);
     wake_after(s, s->opened_ms, o->websocket_timeout_ms);
+    if (s->leave_ms != 0)
+        conn_wake_at(s->conn, s->leave_ms);
     if (s->ping_ms != 0)
         wake_after(s, s->ping_ms, o->ping_timeout_ms);
     else
@@ -193,6 +197,29 @@ static void begin_close(struct ws_session *s, uint16_t code, struct slice reason
     s->end_code = end_code;
     arm(s);
     conn_go_on(s->conn); /* the peer's answer stands behind what is held */
+}
+
+/* Sends the client away because of us: the server or the worker ends. */
+static void leave(struct ws_session *s)
+{
+    const bool is_server = s->leave_code == WS_CLOSE_GOING_AWAY;
+    begin_close(s, s->leave_code, slice_str(is_server ? "server shutdown" : "worker restart"),
+                s->leave_code);
+}
+
+/* The earliest wish holds, with the last code. */
+static void leave_after(struct ws_session *s, uint64_t delay_ms, uint16_t code)
+{
+    const uint64_t at_ms = now_ms(s) + delay_ms;
+    if (s->state != SESSION_OPEN)
+        return;
+    s->leave_code = code;
+    if (s->leave_ms == 0 || at_ms < s->leave_ms)
+        s->leave_ms = at_ms;
+    if (delay_ms == 0)
+        leave(s);
+    else
+        arm(s);
 }
 
 /* ---- frames in ---- */
@@ -304,7 +331,9 @@ static void on_expired(struct conn *c)
         conn_abort(c);
         return;
     }
-    if (s->state == SESSION_OPEN && has_passed(s, s->opened_ms, o->websocket_timeout_ms)) {
+    if (s->state == SESSION_OPEN && s->leave_ms != 0 && now_ms(s) >= s->leave_ms) {
+        leave(s);
+    } else if (s->state == SESSION_OPEN && has_passed(s, s->opened_ms, o->websocket_timeout_ms)) {
         begin_close(s, WS_CLOSE_NORMAL, slice_make(NULL, 0), WS_CLOSE_ABNORMAL);
     } else if (s->state == SESSION_OPEN && s->ping_ms == 0 &&
                has_passed(s, s->heard_ms, o->ping_interval_ms)) {
@@ -332,8 +361,7 @@ static void on_lost(struct conn *c)
 
 static void on_drain(struct conn *c)
 {
-    begin_close(c->protocol_state, WS_CLOSE_GOING_AWAY, slice_str("server shutdown"),
-                WS_CLOSE_GOING_AWAY);
+    leave_after(c->protocol_state, edge_farewell_ms(c->edge), WS_CLOSE_GOING_AWAY);
 }
 
 static void on_release(struct conn *c)
@@ -416,6 +444,13 @@ static void on_fail(struct client *client, enum client_failure why)
         begin_close(s, WS_CLOSE_INTERNAL_ERROR, slice_make(NULL, 0), WS_CLOSE_INTERNAL_ERROR);
 }
 
+static void on_retire(struct client *client, uint64_t delay_ms)
+{
+    struct ws_session *s = session_of(client);
+    if (s->conn->edge->state == EDGE_SERVING) /* else the server's end has its own plan */
+        leave_after(s, delay_ms, WS_CLOSE_SERVICE_RESTART);
+}
+
 /* The worker checks the order of events: these only come from one that does not. */
 static void on_respond(struct client *client, unsigned status, const struct header *headers,
                        size_t count, struct slice body, bool more)
@@ -451,6 +486,7 @@ static const struct client_ops ws_ops = {
     .send = on_send,
     .close = on_close,
     .consumed = on_consumed,
+    .retire = on_retire,
     .fail = on_fail,
 };
 
@@ -471,5 +507,5 @@ void ws_session_begin(struct http_exchange *x)
     conn_switch(c, &ws_protocol, s);
     arm(s);
     if (c->edge->state != EDGE_SERVING)
-        begin_close(s, WS_CLOSE_GOING_AWAY, slice_str("server shutdown"), WS_CLOSE_GOING_AWAY);
+        leave_after(s, 0, WS_CLOSE_GOING_AWAY);
 }

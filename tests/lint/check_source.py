@@ -41,6 +41,7 @@ THREADS = re.compile(r"\b(pthread_\w+|uv_(?:mutex|rwlock|sem|cond|barrier|thread
 THREAD_FILES = {
     "core/mailbox.c": "the one road between loops",
     "core/mailbox.h": "holds the lock of that road",
+    "consumers/hosted/worker_load.c": "one count of the clients of all edges for each worker",
     "core/log.c": "its own writing thread, and a queue that all threads fill",
     "core/log_sink.c": "the queue of core/log.c",
     "core/log_sink.h": "the queue of core/log.c",

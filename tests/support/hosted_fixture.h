@@ -21,10 +21,13 @@ struct fixture {
     struct loop loop;
     struct hosted h;
     int worker[WORKERS]; /* the other ends */
+    struct worker_load *load[WORKERS];
+    uint64_t max_clients; /* of each worker that is attached from now on */
     unsigned ready[WORKERS];
     unsigned has_room[WORKERS];
     unsigned lost[WORKERS];
     unsigned hung[WORKERS];
+    unsigned worn[WORKERS];
     const char *why;
     enum reaction reaction; /* to anything that is told */
     uint64_t wheel_ms;
@@ -68,7 +71,13 @@ static inline void on_hung(struct hosted *h, unsigned worker)
     react(f, worker);
 }
 
-static const struct hosted_ops ops = {on_ready, on_has_room, on_lost, on_hung};
+static inline void on_worn(struct hosted *h, unsigned worker)
+{
+    struct fixture *f = h->ctx;
+    f->worn[worker]++;
+}
+
+static const struct hosted_ops ops = {on_ready, on_has_room, on_lost, on_hung, on_worn};
 
 #define HELLO "\x93\x00\x01\x03"
 #define READY "\x93\x00\x01\x07"
@@ -78,7 +87,8 @@ static inline void attach(struct fixture *f, unsigned worker)
 {
     int ours = -1;
     f->worker[worker] = peer_socket(&ours);
-    assert_int_equal(hosted_attach(&f->h, ours, worker), ERR_OK);
+    f->load[worker] = worker_load_new(f->max_clients);
+    assert_int_equal(hosted_attach(&f->h, ours, worker, worker_load_ref(f->load[worker])), ERR_OK);
     peer_expect(&f->loop, f->worker[worker], PEER_TEXT(HELLO));
 }
 
@@ -89,17 +99,23 @@ static inline void make_ready(struct fixture *f, unsigned worker)
     assert_int_equal(f->ready[worker], 1);
 }
 
-static inline int setup(void **state)
+/* @hang_ms 0: without beats, so that the wheel is the test's alone. */
+static inline void setup_hanging(void **state, int64_t hang_ms)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     for (unsigned i = 0; i < WORKERS; i++)
         f->worker[i] = -1;
     assert_int_equal(loop_open(&f->loop, 3, f), ERR_OK);
-    hosted_init(&f->h, &f->loop, HANG_MS, &ops);
+    hosted_init(&f->h, &f->loop, hang_ms, &ops);
     f->h.ctx = f;
     f->wheel_ms = loop_now_ms(&f->loop);
     *state = f;
+}
+
+static inline int setup(void **state)
+{
+    setup_hanging(state, HANG_MS);
     return 0;
 }
 
@@ -118,9 +134,14 @@ static inline int teardown(void **state)
     loop_close_handles(&f->loop);
     loop_run(&f->loop);
     loop_deinit(&f->loop);
-    for (unsigned i = 0; i < WORKERS; i++)
+    for (unsigned i = 0; i < WORKERS; i++) {
         if (f->worker[i] >= 0)
             close(f->worker[i]);
+        if (f->load[i] != NULL) {
+            assert_int_equal(worker_load_clients(f->load[i]), 0);
+            worker_load_unref(f->load[i]);
+        }
+    }
     free(f);
     return 0;
 }

@@ -123,6 +123,11 @@ static inline void peer_on_consumed(struct client *c, size_t bytes, size_t messa
     peer_put(c, "consumed(%zu %zu)", bytes, messages);
 }
 
+static inline void peer_on_retire(struct client *c, uint64_t delay_ms)
+{
+    peer_put(c, "retire(%lu)", (unsigned long)delay_ms);
+}
+
 static inline void peer_on_fail(struct client *c, enum client_failure why)
 {
     static const char *const names[] = {"raised", "returned", "lost", "bad event"};
@@ -137,6 +142,7 @@ static const struct client_ops peer_client_ops = {
     .send = peer_on_send,
     .close = peer_on_close,
     .consumed = peer_on_consumed,
+    .retire = peer_on_retire,
     .fail = peer_on_fail,
 };
 

@@ -136,9 +136,9 @@ static void an_attached_worker_may_be_closed_at_once(void **state)
     struct fixture *f = *state;
     int ours = -1;
     f->worker[0] = peer_socket(&ours);
-    assert_int_equal(hosted_attach(&f->h, ours, 0), ERR_OK);
+    assert_int_equal(hosted_attach(&f->h, ours, 0, worker_load_new(0)), ERR_OK);
     hosted_close(&f->h);
-    assert_int_equal(hosted_attach(&f->h, -1, 1) == ERR_OK, false);
+    assert_int_equal(hosted_attach(&f->h, -1, 1, worker_load_new(0)) == ERR_OK, false);
 }
 
 static void the_owner_may_close_when_it_is_told_of_a_loss(void **state)

@@ -56,14 +56,17 @@ static void open_link(struct fixture *f)
 {
     int ours = -1;
     f->worker = peer_socket(&ours);
-    assert_int_equal(worker_link_open(&f->link, &f->loop, ours, 9, &ops), ERR_OK);
+    assert_int_equal(worker_link_open(&f->link, &f->loop, ours, 9, worker_load_new(0), &ops),
+                     ERR_OK);
     f->link->ctx = f;
 }
 
 static void engage(struct fixture *f, unsigned i, bool is_websocket)
 {
+    bool worn = true;
     peer_client_init(&f->clients[i], is_websocket);
-    assert_int_equal(worker_link_engage(f->link, &f->clients[i].client), ERR_OK);
+    assert_int_equal(worker_link_engage(f->link, &f->clients[i].client, &worn), ERR_OK);
+    assert_false(worn); /* there is no limit */
 }
 
 static uint64_t id_of(const struct fixture *f, unsigned i)
@@ -182,7 +185,8 @@ static void a_descriptor_that_is_none_is_an_error(void **state)
 {
     struct fixture *f = *state;
     struct worker_link *link = NULL;
-    assert_int_not_equal(worker_link_open(&link, &f->loop, -1, 9, &ops), ERR_OK);
+    assert_int_not_equal(worker_link_open(&link, &f->loop, -1, 9, worker_load_new(0), &ops),
+                         ERR_OK);
     assert_null(link);
     peer_turn(&f->loop);
 }
@@ -485,11 +489,12 @@ static void many_clients_are_told_apart(void **state)
 {
     struct fixture *f = *state;
     enum { MANY = 300 }; /* more than the first slots */
+    bool worn = false;
     struct peer_client *many = calloc(MANY, sizeof(*many));
     assert_non_null(many);
     for (unsigned i = 0; i < MANY; i++) {
         peer_client_init(&many[i], true);
-        assert_int_equal(worker_link_engage(f->link, &many[i].client), ERR_OK);
+        assert_int_equal(worker_link_engage(f->link, &many[i].client, &worn), ERR_OK);
     }
     assert_int_equal(f->link->clients, MANY + 2);
     for (unsigned i = 0; i < MANY; i += 7) {
@@ -509,16 +514,17 @@ static void without_memory_for_slots_no_client_is_engaged(void **state)
 {
     struct fixture *f = *state;
     struct peer_client *many = calloc(64, sizeof(*many));
+    bool worn = false;
     assert_non_null(many);
     for (unsigned i = 0; i < 62; i++) {
         peer_client_init(&many[i], true);
-        assert_int_equal(worker_link_engage(f->link, &many[i].client), ERR_OK);
+        assert_int_equal(worker_link_engage(f->link, &many[i].client, &worn), ERR_OK);
     }
     peer_client_init(&many[62], true);
     mem_fail_after(0);
-    assert_int_equal(worker_link_engage(f->link, &many[62].client), ERR_NOMEM);
+    assert_int_equal(worker_link_engage(f->link, &many[62].client, &worn), ERR_NOMEM);
     assert_int_equal(f->link->clients, 64);
-    assert_int_equal(worker_link_engage(f->link, &many[62].client), ERR_OK);
+    assert_int_equal(worker_link_engage(f->link, &many[62].client, &worn), ERR_OK);
     worker_link_close(f->link, "the test ends");
     free(many);
 }

@@ -136,6 +136,10 @@ static void without_options_our_own_defaults_hold(void **state)
     assert_in_range(o->edge_loops, 1, 256);
     assert_null(o->python);
     assert_string_equal(o->loop, "auto");
+    assert_string_equal(o->accelerate, "exact");
+    assert_int_equal(o->threads, 64);
+    assert_int_equal(o->max_requests, 0);
+    assert_int_equal(o->worker_memory_limit_bytes, 0);
     assert_string_equal(o->forwarded_allow_ips, "127.0.0.1,::1,unix");
     assert_int_equal(o->forwarded.count, 2);
     assert_true(o->forwarded.has_unix_sockets);
