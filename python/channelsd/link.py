@@ -45,8 +45,8 @@ class Link:
         "requests",  # id -> HttpRequest, until its application has ended
         "scheduled",  # a flush will come without schedule()
         "spec_version",  # of ASGI's http and websocket protocols, as the scopes tell it
-        "websockets",  # id -> WebSocket, likewise
         "waiting",  # bytes of messages queued in this turn, roughly
+        "websockets",  # id -> WebSocket, likewise
         "worker",
     )
 

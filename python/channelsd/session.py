@@ -162,7 +162,13 @@ class Session:
         """Cancels the application."""
         if self.task is not None:
             self.killed = True
+            self.task.add_done_callback(self._cancelled_unbegun)
             self.task.cancel()
+
+    def _cancelled_unbegun(self, _task):
+        """A task that is cancelled before its first step never comes to _finish()."""
+        if self.task is not None:
+            self._finish(failed=True)
 
     def end(self, how):
         """The application's side is over (`how`: COMPLETE or GONE); Worker's next check starts the close timeout."""

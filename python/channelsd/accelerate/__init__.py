@@ -50,6 +50,10 @@ def _has_channels():
 
 
 def _install_exact(report):
+    if "asgiref" in sys.modules or importlib.util.find_spec("asgiref") is not None:
+        from .threads import install_threads
+
+        install_threads(report)
     if not _has_channels():
         return
     from .auth import install_auth

@@ -126,9 +126,10 @@ def _make_is_needless(sync, db, watch):
     executors = sync.AsyncToSync.executors
     loops = sync.AsyncToSync.loop_thread_executors
     close_old_connections = importlib.import_module("django.db").close_old_connections
-    # The variable behind the Local; where it is not set, `current` is not either, and asking the Local costs microseconds.
+    # The variable behind the Local; where it is not set, or as it was here, `current` is None. The Local itself is slow.
     variable = getattr(getattr(executors, "_storage", None), "_data", None)
     is_set = variable.get if isinstance(variable, contextvars.ContextVar) else lambda default: executors
+    plain = is_set(None) if getattr(executors, "current", None) is None else None
     nothing = watch.nothing
 
     def is_needless():
@@ -137,7 +138,7 @@ def _make_is_needless(sync, db, watch):
             and own_context(None) is None
             and not deadlock(False)
             and not loops
-            and (is_set(None) is None or getattr(executors, "current", None) is None)
+            and (is_set(None) in (None, plain) or getattr(executors, "current", None) is None)
             and db.close_old_connections is close_old_connections
             and sync_class.single_thread_executor is watch.executor
         )

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib
 import marshal
+import math
 import time
 import types
 from copy import deepcopy
@@ -119,8 +120,7 @@ class _Clean:
 
     def sent(self, expires):
         """A message that expires at `expires` was sent."""
-        if expires < self.until:
-            self.until = expires
+        self.until = min(self.until, expires)
 
     def holds(self, layer, now):
         return self.at <= now < self.until and self.expiry == layer.expiry and self.group_expiry == layer.group_expiry
@@ -207,6 +207,10 @@ def _make_group_send(checks, send, stock_group_send):
         checks.group(self, group)
         self._clean_expired()
         channels = self.groups.get(group)
+        if channels and min(filter(None, channels.values()), default=math.inf) < time.time() - self.group_expiry:
+            # Somebody has set the time of joining back; group_add() does not.
+            self._channelsd_clean = None
+            self._clean_expired()
         if not channels:
             return
         assert "__asgi_channel__" not in message
