@@ -50,7 +50,7 @@ suite unit ctest --preset dev -j "$jobs" --output-on-failure --output-junit "$PW
 suite lint scripts/lint.sh
 suite package scripts/check_package.sh
 for versions in newest oldest; do
-    python_suite $versions dev python tests/python
+    python_suite $versions dev python -n 2 tests/python
     python_suite $versions dev integration -n 2 tests/integration
     python_suite $versions release examples --timeout 60 examples
 done
