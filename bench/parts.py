@@ -19,16 +19,28 @@ import sys
 import time
 
 PARTS = (
+    ("threads", "asgiref: no thread to join a request's thread"),
     ("connections", "aclose_old_connections: a hop only if it would close something"),
     ("dispatch", "await_many_dispatch: no tasks"),
     ("memory", "in-memory layer: no task per receiver, one walk for expired messages per minute"),
     ("consumers", "dispatch() remembers names; one JSON encoder"),
     ("sync", "SyncConsumer's send: handed over instead of awaited"),
     ("auth", "get_user of a client without a session: no hop"),
+    ("full", "mode full: Django's requests in one hop"),
 )
 MESSAGE = "x" * 128
 HEADERS = ((b"host", b"localhost:8000"), (b"origin", b"http://localhost:8000"), (b"upgrade", b"websocket"))
 ROUNDS = 60
+# Those of a new project.
+MIDDLEWARE = (
+    "middleware.security.Security",
+    "contrib.sessions.middleware.Session",
+    "middleware.common.Common",
+    "middleware.csrf.CsrfView",
+    "contrib.auth.middleware.Authentication",
+    "contrib.messages.middleware.Message",
+    "middleware.clickjacking.XFrameOptions",
+)
 
 
 def _application():
@@ -38,13 +50,22 @@ def _application():
     settings.configure(
         SECRET_KEY="only for measurements",
         ALLOWED_HOSTS=["*"],
-        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "channels"],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "django.contrib.messages",
+            "channels",
+        ],
         SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        MIDDLEWARE=[f"django.{name}Middleware" for name in MIDDLEWARE],
+        ROOT_URLCONF="bench.parts_urls",
         USE_TZ=True,
     )
     importlib.import_module("django").setup()
+    http = importlib.import_module("django.core.asgi").get_asgi_application()
     generic = importlib.import_module("channels.generic.websocket")
     routing = importlib.import_module("channels.routing")
     stack = importlib.import_module("channels.auth").AuthMiddlewareStack
@@ -72,7 +93,7 @@ def _application():
         path("member/", Member.as_asgi()),
         path("auth/", stack(Echo.as_asgi())),
     ]
-    return routing.ProtocolTypeRouter({"websocket": routing.URLRouter(routes)})
+    return routing.ProtocolTypeRouter({"http": http, "websocket": routing.URLRouter(routes)})
 
 
 def _install(parts):
@@ -87,6 +108,10 @@ def _install(parts):
         function = getattr(importlib.import_module(f"channelsd.accelerate.{part}"), f"install_{part}")
         if part == "connections":
             is_needless = function(report, stock)
+        elif part == "threads":
+            function(report)
+        elif part == "full":
+            function(report, accelerate.THREADS)
         elif part in ("consumers", "auth"):
             function(report, stock, is_needless)
         else:
@@ -132,10 +157,11 @@ class _Bench:
             sessions.append(self.link.websockets[id])
         return sessions
 
-    def until(self, condition):
+    def until(self, condition, idle=0):
         async def wait():
             while not condition():
-                await asyncio.sleep(0)
+                # Threads are at work; a loop that spins would take the processor from them and be counted.
+                await asyncio.sleep(idle)
 
         self.loop.run_until_complete(wait())
 
@@ -144,14 +170,14 @@ class _Bench:
         self.until(lambda: all(session.state for session in sessions))
         return sessions
 
-    def measure(self, count, start, is_done):
+    def measure(self, count, start, is_done, idle=0):
         """Microseconds of CPU for each of `count` units, from start() until is_done()."""
         best = float("inf")
         for _ in range(ROUNDS):
             gc.collect()
             began = time.process_time()
             start()
-            self.until(is_done)
+            self.until(is_done, idle)
             best = min(best, (time.process_time() - began) / count * 1e6)
         return round(best, 1)
 
@@ -166,7 +192,9 @@ class _Bench:
                 session.wake()
 
         expected = window * len(MESSAGE)
-        return self.measure(clients * window, start, lambda: all(session.unsent == expected for session in sessions))
+        idle = 0.0005 if path == "/sync/" else 0
+        done = lambda: all(session.unsent == expected for session in sessions)  # noqa: E731
+        return self.measure(clients * window, start, done, idle)
 
     def group(self, clients):
         sessions = self.opened("/member/", clients)
@@ -189,10 +217,24 @@ class _Bench:
         before = len(self.link.websockets)
         return self.measure(clients, start, lambda: len(self.link.websockets) == before)
 
+    def requests(self, path, count):
+        """Requests to a view, all at once."""
+
+        def start():
+            for id in itertools.islice(self.ids, count):
+                addresses = ("127.0.0.1", 5), ("127.0.0.1", 8000)
+                self.link._http(
+                    (1, id, "1.1", "GET", "http", path, path.encode(), b"", "", HEADERS, *addresses, b"", False)
+                )
+
+        return self.measure(count, start, lambda: not self.link.requests, idle=0.0005)
+
 
 def _run(parts):
     bench = _Bench(parts)
     figures = {
+        "async view": bench.requests("/async/", 32),
+        "view": bench.requests("/sync/", 32),
         "connect": bench.lives("/auth/", 32),
         "echo": bench.messages("/echo/", 100, 8),
         "sync": bench.messages("/sync/", 20, 4),
@@ -209,14 +251,22 @@ def main():
     arguments = parser.parse_args()
     if arguments.run is not None:
         _run(arguments.run.split(","))
-    print("| with | echo | echo, synchronous | delivery to a group of 1,000 | open and close, AuthMiddlewareStack |")
-    print("|---|---|---|---|---|")
+    columns = {
+        "echo": "echo",
+        "sync": "echo, synchronous consumer",
+        "group": "delivery to a group of 1,000",
+        "connect": "open and close, AuthMiddlewareStack",
+        "async view": "request, async view",
+        "view": "request, view",
+    }
+    print("| with |", " | ".join(columns.values()), "|")
+    print("|---" * (len(columns) + 1) + "|")
     parts = []
-    for name, text in (("", "Channels as published"), *PARTS):
+    for name, text in (("", "Channels and Django as published"), *PARTS):
         parts.append(name)
         command = [sys.executable, "-m", "bench.parts", "--run", ",".join(parts)]
         figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        print(f"| {text} | {figures['echo']} | {figures['sync']} | {figures['group']} | {figures['connect']} |")
+        print(f"| {text} |", " | ".join(f"{figures[key]:,}" for key in columns), "|")
 
 
 if __name__ == "__main__":

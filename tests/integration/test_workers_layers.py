@@ -3,7 +3,7 @@
 
 import pytest
 
-SETTINGS = '''
+SETTINGS = """
 import os
 SECRET_KEY = "test"
 INSTALLED_APPS = ["channels"]
@@ -12,13 +12,13 @@ CHANNEL_LAYERS = {
     "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
     "shared": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1/0"]}},
 }
-'''
-APPLICATION = '''
+"""
+APPLICATION = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "layers_settings"
 from django.core.asgi import get_asgi_application
 application = get_asgi_application()
-'''
+"""
 
 
 @pytest.fixture
