@@ -52,5 +52,6 @@ class ToEdge:
 class ProtocolError(Exception):
     """The edge sent what the protocol does not allow; the link ends."""
 
+
 # Bytes of messages after which the records of a turn do not wait for its end.
 EARLY_SIZE = 64 * 1024

@@ -23,13 +23,17 @@ def install_auth(report, stock, is_needless):
     methods = tuple((name, getattr(base, name)) for name in ("__getitem__", "_get_session", "_session", "session_key"))
 
     def has_nothing(session):
-        """Whether this is one of Django's own sessions, and of a client that sent no key."""
+        """Whether this is one of Django's own sessions, and of a client that sent no key, and nobody has put anything in it.
+
+        One that was flushed has no key until it is saved: whoever logged in after that is in it nevertheless.
+        """
         store = session.__dict__.get("_wrapped") if isinstance(session, lazy) else session
         kind = type(store)
         return (
             kind.__module__.startswith("django.contrib.sessions.backends.")
             and all(getattr(kind, name, None) is method for name, method in methods)
             and store.session_key is None
+            and not store.__dict__.get("_session_cache")
         )
 
     @functools.wraps(function)

@@ -8,11 +8,17 @@ import pytest
 import channelsd.accelerate
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config):
-    """After the suite's own conftest, which may configure Django."""
-    report = channelsd.accelerate.install(os.environ.get("CHANNELSD_ACCELERATE", "exact"))
-    config.channelsd_replacements = report.replacements
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    """When Django is configured and set up, by the suite's own conftest or by pytest-django, and before tests are imported.
+
+    Raises pytest.UsageError if nothing was replaced: such a run would tell nothing.
+    """
+    mode = os.environ.get("CHANNELSD_ACCELERATE", "exact")
+    report = channelsd.accelerate.install(mode)
+    if mode != "off" and not report.replacements:
+        raise pytest.UsageError(f"nothing was replaced: {report.skipped}")
+    session.config.channelsd_replacements = report.replacements
 
 
 def pytest_report_header(config):

@@ -49,32 +49,40 @@ def check(source):
 
 
 def run(source, mode, folder):
-    """The outcome of each test, by name: "passed", "failed", "error" or "skipped"; and pytest's output.
+    """The outcome of each test, by name, see outcomes(); and pytest's output.
 
-    The tests are copied into `folder`, away from the package beside them.
+    The tests are copied into `folder`, away from the package beside them. Raises SuiteError if they could not be run.
     """
     tests = folder / mode / "tests"
     shutil.copytree(source / "tests", tests, ignore=shutil.ignore_patterns(*LEFT_OUT))
     (folder / mode / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     results = folder / f"{mode}.xml"
     env = dict(os.environ, CHANNELSD_ACCELERATE=mode, PYTHONPATH=os.pathsep.join(map(str, (HERE, PACKAGE))))
-    command = ["-m", "pytest", "-q", "-p", "accelerated_plugin", "-p", "no:cacheprovider", "--junitxml", str(results)]
+    command = ["-m", "pytest", "-p", "accelerated_plugin", "-p", "no:cacheprovider", "--junitxml", str(results)]
     done = subprocess.run(
         [sys.executable, *command, "tests"], check=False, cwd=folder / mode, env=env, capture_output=True, text=True
     )
-    if not results.is_file():
+    if done.returncode not in (0, 1):  # neither passed nor failed
         raise SuiteError(f"pytest did not run:\n{done.stdout}\n{done.stderr}")
     return outcomes(results), done.stdout
 
 
 def outcomes(results):
-    """The outcomes in a JUnit file."""
+    """The outcomes in a JUnit file: "passed", "skipped", or the kind and with what, such as "failure with ValueError".
+
+    Of what was raised only the name is told: messages have times and addresses in them.
+    """
     found = {}
     for case in xml.etree.ElementTree.parse(results).iter("testcase"):
-        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
-        name = f"{case.get('classname')}::{case.get('name')}"
-        found[name] = {"failure": "failed"}.get(min(kinds), min(kinds)) if kinds else "passed"
+        bad = [f"{kind} with {raised(child)}" for kind in ("failure", "error") for child in case.iter(kind)]
+        skipped = ["skipped"] if case.find("skipped") is not None else []
+        found[f"{case.get('classname')}::{case.get('name')}"] = ", ".join(bad or skipped or ["passed"])
     return found
+
+
+def raised(element):
+    """The first word of what a failure or an error says: the name of the exception."""
+    return re.match(r"[\w.]*", element.get("message", ""))[0]
 
 
 def compare(source):

@@ -14,6 +14,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import SessionMiddlewareStack
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.cache import SessionStore
+from django.test import override_settings
 from django.urls import path
 from turns import Noting, Raw, Sync, layered, noting
 from world import WEBSOCKET, Client, nap, scenario, thread_kind
@@ -371,3 +372,21 @@ async def consumers_of_all_kinds_at_once(world):
         client.disconnect()
         await world.settle()
     world.note_layer()
+
+
+@scenario
+async def user_of_a_session_that_was_flushed_and_used_again(world):
+    """It has no key until it is saved. What is in it counts."""
+    await get_user({"session": SessionStore()})  # after this nothing is known to be left for the thread to do
+    session = SessionStore()
+    session.flush()
+    session.update({"_auth_user_id": "1", "_auth_user_backend": f"{__name__}.Knows"})
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Knows"]):
+        world.note(await get_user({"session": session}))
+
+
+class Knows:
+    """An authentication backend that tells where it was asked."""
+
+    def get_user(self, user_id):
+        return user_id, thread_kind()
