@@ -19,7 +19,7 @@ PROJECT = ROOT / "tests" / "conformance" / "full" / "project"
 
 # Versions that mode full knows; it leaves others alone, and says so.
 pytestmark = pytest.mark.skipif(
-    django.VERSION[:2] not in ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0)), reason="Django is not accelerated"
+    django.VERSION[:2] not in ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0), (6, 1)), reason="Django is not accelerated"
 )
 
 

@@ -27,7 +27,9 @@ KNOWN_DIFFERENCES = {}
 
 pytestmark = [
     pytest.mark.timeout(2 * SECONDS),
-    pytest.mark.skipif(django.VERSION[:2] not in ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0)), reason="not accelerated"),
+    pytest.mark.skipif(
+        django.VERSION[:2] not in ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0), (6, 1)), reason="not accelerated"
+    ),
 ]
 
 
@@ -44,6 +46,7 @@ def fetch(version):
         if not archives:
             pytest.skip(f"no source distribution of Django {version}: {done.stderr.strip()[-300:]}")
         with tarfile.open(archives[0]) as archive:
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.12 and later ask for one
             archive.extractall(CACHE)
         (CACHE / archives[0].name.removesuffix(".tar.gz")).rename(folder.parent) if not folder.is_dir() else None
     return folder

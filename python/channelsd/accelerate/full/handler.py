@@ -3,6 +3,7 @@
 
 import logging
 
+import django
 from asgiref.sync import SyncToAsync
 from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
@@ -10,6 +11,7 @@ from django.db import connections
 
 from .exchange import Exchange
 from .exchange42 import Exchange42
+from .exchange61 import Exchange61
 from .plan import Plans
 from .tally import count_fallback
 from .threads import Pool
@@ -38,8 +40,8 @@ def make_handle(stock, threads):
     """Returns the coroutine function; `threads`: the ceiling of the pool, one for the process."""
     plans = Plans(stock)
     pool = Pool(threads, is_spoilt, close_connections)
-    is_42 = not hasattr(asgi.ASGIHandler, "listen_for_disconnect")
-    exchange_class = Exchange42 if is_42 else Exchange
+    is_42 = django.VERSION < (5,)
+    exchange_class = Exchange42 if is_42 else Exchange if django.VERSION < (6, 1) else Exchange61
 
     async def handle(self, scope, receive, send):
         plan, reason, advice = plans.of(self)

@@ -65,6 +65,7 @@ class Outer:
     prepare = None
     used = True
     is_left = False
+    has_thrown = False
 
     def __init__(self, executor):
         self._executor = executor
@@ -161,6 +162,7 @@ class Hop:
         """What the call returned or raised, after `done`."""
         if self.error is not None:
             error, self.error = self.error, None
+            self.lease.has_thrown = isinstance(error, GeneratorExit)
             try:
                 raise error
             finally:

@@ -2,7 +2,7 @@
 """Methods of Django's own middleware that may run on the event loop: they compute, and neither wait nor ask anything.
 
 Stock runs every synchronous method in a thread, because it cannot know. These were read in each version from 4.2 to
-6.0. They use the request's headers, the settings and the response's headers; none uses a thread-local, sets a
+6.1. They use the request's headers, the settings and the response's headers; none uses a thread-local, sets a
 contextvar, opens a file or a connection, or calls code of the project, under the conditions stated as guards here:
 
 - CommonMiddleware resolves the path for PREPEND_WWW and for a 404, and URL converters are the project's.

@@ -8,7 +8,7 @@ import django
 from django.core.handlers import asgi, base, exception
 from django.utils import deprecation
 
-VERSIONS = ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0))
+VERSIONS = ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0), (6, 1))
 
 # Methods that the one hop calls in another order than Django, or does the work of.
 _HANDLER = {

@@ -66,7 +66,8 @@ class Lease(Executor):
     """The thread of one request. Made on the loop; put() and submit() may be called by any thread.
 
     prepare: called in the thread when the first call begins; or None. `used`: whether there was any call. `is_left`:
-    set by who put a call and does not wait for its end any more.
+    set by who put a call and does not wait for its end any more. has_thrown: whether the last error of a call was a
+    GeneratorExit.
     """
 
     def __init__(self, pool, loop, prepare):
@@ -75,6 +76,7 @@ class Lease(Executor):
         self.prepare = prepare
         self.used = False
         self.is_left = False
+        self.has_thrown = False
         self.since = 0.0  # when it began to wait for a thread, if it had to
         self._calls = queue.SimpleQueue()
         self._closed = False

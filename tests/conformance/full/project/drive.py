@@ -76,23 +76,30 @@ class Client:
             return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) or "cut" in self.scenario}
         if self.scenario.get("then") == "nonsense":
             return {"type": "http.request", "body": b"more", "more_body": False}
-        if self.scenario.get("then") == "leave when it waits":
-            await asyncio.get_running_loop().run_in_executor(None, traced.event("waits").wait, TIMEOUT)
-            after_turns(50, traced.event("go").set)  # the view goes on when the cancellation has come everywhere
-            return {"type": "http.disconnect"}
-        if self.scenario.get("then") == "leave when it sends":
-            await self.has_sent.wait()
+        then = self.scenario.get("then", "")
+        if then.startswith("leave"):
+            await self.until(then.rpartition(" when ")[2])
             return {"type": "http.disconnect"}
         if "cut" in self.scenario:
             return {"type": "http.disconnect"}
         return await asyncio.get_running_loop().create_future()
 
-    async def leave(self):
-        """For Django 4.2, which does not ask after the body: returns when the client is to leave."""
-        if self.scenario.get("then", "").startswith("leave"):
-            self.pieces = []
-            return await self.receive()
-        return await asyncio.get_running_loop().create_future()
+    async def until_given_up(self):
+        """Returns when the server is to cancel the application. It does so too when the client of Django 4.2 leaves,
+        which does not ask after the body."""
+        then = self.scenario.get("then", "")
+        if then.startswith("given up") or (then.startswith("leave") and django.VERSION < (5,)):
+            await self.until(then.rpartition(" when ")[2])
+        else:
+            await asyncio.get_running_loop().create_future()
+
+    async def until(self, moment):
+        """Returns when "it waits", or "it sends"."""
+        if moment == "it sends":
+            await self.has_sent.wait()
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, traced.event("waits").wait, TIMEOUT)
+            after_turns(50, traced.event("go").set)  # the view goes on when the cancellation has come everywhere
 
     async def send(self, message):
         if message["type"] == "http.response.start":
@@ -122,20 +129,18 @@ async def serve(scenario):
     traced.colour.set("server")
     handler = handler_of(tuple(scenario.get("middleware", ())))
     task = asyncio.ensure_future(handler(make_scope(scenario), client.receive, client.send))
-    leave = None
-    if django.VERSION < (5,):
-        # The server gives the application up.
-        leave = asyncio.ensure_future(client.leave())
-        leave.add_done_callback(lambda leave: leave.cancelled() or task.cancel())
+    given_up = asyncio.ensure_future(client.until_given_up())
+    given_up.add_done_callback(lambda given_up: given_up.cancelled() or task.cancel())
     try:
-        await asyncio.wait_for(asyncio.shield(task), TIMEOUT)
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException as caught:
-        error = f"{type(caught).__name__}: {caught}"
+        done, _ = await asyncio.wait({task}, timeout=TIMEOUT)
+        assert done, scenario
+        # Not raised here: a GeneratorExit that comes by a future would close this coroutine.
+        caught = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if caught is not None:
+            error = f"{type(caught).__name__}: {caught}"
     finally:
-        if leave is not None:
-            leave.cancel()
+        given_up.cancel()
+        traced.event("waits").set()  # a thread that waits for a view which was never called
         await until_tasks_rest()
         for signal, receiver in scenario.get("receivers", ()):
             getattr(signals, signal).disconnect(getattr(sys.modules["scenarios"], receiver))

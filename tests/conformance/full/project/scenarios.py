@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 
+import django
 from traced import colour, note, place
 
 STOCK = [
@@ -40,6 +41,17 @@ async def async_receiver(sender, **kwargs):
     note("async receiver", sender.__name__, place(), colour.get(), sorted(kwargs))
     colour.set("async receiver")
     await asyncio.sleep(0)
+
+
+async def slow_receiver(sender, **kwargs):
+    await asyncio.sleep(0)
+    note("slow receiver", sender.__name__, place(), colour.get())
+    colour.set("slow receiver")
+
+
+async def failing_async_receiver(sender, **kwargs):
+    note("failing async receiver")
+    raise ValueError("in an async receiver")
 
 
 def failing_receiver(sender, **kwargs):
@@ -130,6 +142,8 @@ _add("refused agent", "/plain/", middleware=COMMON, settings={"DISALLOWED_USER_A
 _add("secure redirect", "/plain_async/", middleware=STOCK, settings={"SECURE_SSL_REDIRECT": True})
 _add("session in csrf", "/plain_async/", middleware=STOCK, settings={"CSRF_USE_SESSIONS": True})
 _add("session saved always", "/plain_async/", middleware=STOCK, settings={"SESSION_SAVE_EVERY_REQUEST": True})
+_add("content type that is too long", "/plain/", headers={"content-type": "a" * 20_000}, middleware=TRACERS)
+_add("content type that is too long, async", "/plain_async/", headers={"content-type": "a" * 20_000}, middleware=STOCK)
 _add("query that is not UTF-8", "/plain/", query="a=\xff", middleware=TRACERS)
 _add("too many fields", "/post/", method="POST", headers={"content-type": "application/x-www-form-urlencoded"},
      body=["&".join(f"a{i}=1" for i in range(30))], middleware=TRACERS)  # fmt: skip
@@ -183,6 +197,16 @@ for _signal in ("request_started", "request_finished"):
     for _receiver in ("sync_receiver", "async_receiver", "failing_receiver"):
         for _path in ("/plain/", "/plain_async/", "/stream/", "/error/value/", "/error/cancelled/"):
             _add(f"{_receiver} of {_signal}: {_path}", _path, middleware=TRACERS, receivers=[(_signal, _receiver)])
+if django.VERSION >= (6, 1):
+    # Before, the two kinds of receivers run at the same time.
+    for _path in ("/plain/", "/plain_async/", "/stream_async/", "/error/value/"):
+        _add(f"both kinds of receivers: {_path}", _path, middleware=TRACERS,
+             receivers=[(_signal, _receiver) for _signal in ("request_started", "request_finished")
+                        for _receiver in ("async_receiver", "sync_receiver", "slow_receiver")])  # fmt: skip
+        _add(f"error of an async receiver: {_path}", _path, middleware=TRACERS,
+             receivers=[("request_started", "slow_receiver"), ("request_started", "failing_async_receiver")])  # fmt: skip
+_add("content type that is too long, begins in the thread", "/plain/", headers={"content-type": "a" * 20_000},
+     middleware=TRACERS, receivers=[("request_started", "sync_receiver")])  # fmt: skip
 _add("receiver that changes the scope", "/plain/", receivers=[("request_started", "changing_receiver")])
 
 for _path in ("/error/value/", "/error_async/value/", "/plain/", "/error/404/"):
@@ -206,3 +230,25 @@ for _chain in ("bare", "tracers", "all", "natives", "natives inside"):
             middleware=_CHAINS[_chain],
         )
     _add(f"{_chain}: nonsense", "/plain_async/", then="nonsense", middleware=_CHAINS[_chain], compare="error")
+
+if not (5,) <= django.VERSION < (6, 1):
+    # The server gives the request up. Between 5.0 and 6.0 tasks are left behind, and a synchronous view goes on.
+    for _chain in ("bare", "tracers", "all", "natives", "natives inside"):
+        for _path, _query in (("/wait/", ""), ("/wait_async/", ""), ("/wait_below/", ""), ("/wait_below/", "swallow")):
+            _add(
+                f"{_chain}: given up at {_path}{_query}",
+                _path,
+                query=_query,
+                middleware=_CHAINS[_chain],
+                # From Python 3.13 on the cancellation that was swallowed comes again, while response.close() begins.
+                receivers=[] if _query else _LEAVES["receivers"],
+                then="given up when it waits",
+            )
+        if os.environ.get("TRACED_ATOMIC") != "1":
+            _add(
+                f"{_chain}: given up in a stream",
+                "/stream_async/",
+                query="forever",
+                then="given up when it sends",
+                middleware=_CHAINS[_chain],
+            )

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import io
+import itertools
 import threading
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -200,8 +201,15 @@ async def threads_async(request):
     return HttpResponse("threads")
 
 
+_thread_numbers = itertools.count()
+_own = threading.local()
+
+
 def thread(request):
-    return HttpResponse(str(threading.get_ident()))
+    """A number for each thread: an ident is given again as soon as its thread has ended."""
+    if not hasattr(_own, "number"):
+        _own.number = next(_thread_numbers)
+    return HttpResponse(str(_own.number))
 
 
 def left_open(request):
