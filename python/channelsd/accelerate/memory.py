@@ -80,18 +80,6 @@ class MemorySource(ChannelSource):
             queue = layer.channels[self.channel] = self
         self.read_from(queue)
 
-    def fetch(self):
-        # The base's, without the calls, for the one who reads its own queue: each delivery comes through here.
-        queue = self._queue
-        if not self.due or not queue or self._reading is not self or self._watcher is not None:
-            super().fetch()
-            return
-        self.due = False
-        self._message = queue.pop(0)[1]
-        self.ready = True
-        if not queue:
-            self.layer.channels.pop(self.channel, None)
-
     def _content(self, item):
         return item[1]
 

@@ -89,30 +89,6 @@ class RedisSource(ChannelSource):
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
-    def deliver(self, item):
-        # The base's and _arrived(), without the calls.
-        self.poller.asking.pop(self, None)
-        self._queue.append(item)
-        self.asking = False
-        self.due = True
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        else:
-            self._loop.call_soon(self.fetch)
-
-    def fetch(self):
-        # The base's, without the calls, for the one who reads its own queue: each delivery comes through here.
-        queue = self._queue
-        if not self.due or not queue or self._reading is not self or self._watcher is not None:
-            super().fetch()
-            return
-        self.due = False
-        self._message = queue.pop(0)
-        self.ready = True
-        if not queue:
-            self._unregister()
-
     def _arrived(self):
         self.poller.asking.pop(self, None)
         super()._arrived()

@@ -117,14 +117,7 @@ class ChannelSource(ChannelQueue):
     def deliver(self, item):
         """put_nowait() while `asking`."""
         self._queue.append(item)
-        # _arrived(), without the call.
-        self.asking = False
-        self.due = True
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        else:
-            self._loop.call_soon(self.fetch)
+        self._arrived()
 
     def _arrived(self):
         """The message that was asked for is in the queue."""

@@ -34,7 +34,7 @@ pytestmark = [
 
 
 def fetch(version):
-    """The folder tests/ of Django's source distribution. Skips the test where pip cannot fetch it."""
+    """The folder tests/ of Django's source distribution. Fails the test where pip cannot fetch it."""
     folder = CACHE / f"django-{version}" / "tests"
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def fetch(version):
         )
         archives = [path for path in CACHE.glob("*.tar.gz") if path.name.lower() == f"django-{version}.tar.gz"]
         if not archives:
-            pytest.skip(f"no source distribution of Django {version}: {done.stderr.strip()[-300:]}")
+            pytest.fail(f"no source distribution of Django {version}: {done.stderr.strip()[-300:]}")
         with tarfile.open(archives[0]) as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.12 and later ask for one
             archive.extractall(CACHE)
