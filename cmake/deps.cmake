@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What the program stands on: libuv and OpenSSL from the system, llhttp from the system where it has one and else from a
-# pinned archive. Gives the targets PkgConfig::LIBUV, OpenSSL::Crypto, OpenSSL::SSL, Threads::Threads, channelsd_llhttp.
+# What the program stands on: libuv, OpenSSL and jansson from the system, llhttp and hiredis from the system where it has
+# them (new enough) and else from pinned archives. Gives the targets PkgConfig::LIBUV, PkgConfig::JANSSON, OpenSSL::Crypto,
+# OpenSSL::SSL, Threads::Threads, channelsd_llhttp, channelsd_hiredis.
 
 function(channelsd_missing what debian_package)
     message(FATAL_ERROR "${what} was not found. Debian and Ubuntu: apt-get install ${debian_package}\n"
@@ -28,7 +29,14 @@ if(NOT OPENSSL_FOUND)
     channelsd_missing("OpenSSL 3 or newer" libssl-dev)
 endif()
 
+pkg_check_modules(JANSSON QUIET IMPORTED_TARGET "jansson>=2.13")
+if(NOT JANSSON_FOUND)
+    channelsd_missing("jansson 2.13 or newer" libjansson-dev)
+endif()
+
+include(archive)
 include(llhttp)
+include(hiredis)
 
 if(CHANNELSD_TESTS)
     pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET "cmocka>=1.1.5")
@@ -36,4 +44,5 @@ if(CHANNELSD_TESTS)
         channelsd_missing("cmocka 1.1.5 or newer (for the unit tests)" libcmocka-dev)
     endif()
 endif()
-message(STATUS "libuv ${LIBUV_VERSION}, OpenSSL ${OPENSSL_VERSION}, llhttp ${CHANNELSD_LLHTTP_FROM}")
+message(STATUS "libuv ${LIBUV_VERSION}, OpenSSL ${OPENSSL_VERSION}, jansson ${JANSSON_VERSION}, "
+    "llhttp ${CHANNELSD_LLHTTP_FROM}, hiredis ${CHANNELSD_HIREDIS_FROM}")
