@@ -23,7 +23,10 @@
     X(ERR_NO_FILES, "no file descriptors left")     \
     X(ERR_NOT_FOUND, "not found")                   \
     X(ERR_IO, "input/output error")                 \
-    X(ERR_AGAIN, "would block")
+    X(ERR_AGAIN, "would block")                     \
+    X(ERR_FULL, "over capacity")                    \
+    X(ERR_UNAVAILABLE, "not available")             \
+    X(ERR_UNSUPPORTED, "not supported")
 
 enum err {
     ERR_OK = 0,

@@ -94,6 +94,15 @@ uint8_t *pack_array(uint8_t *out, uint32_t count)
     return write_headed(out, ARRAY32, count, 4);
 }
 
+uint8_t *pack_map(uint8_t *out, uint32_t count)
+{
+    if (count <= 15)
+        return write_be(out, FIXMAP | count, 1);
+    if (count <= UINT16_MAX)
+        return write_headed(out, MAP16, count, 2);
+    return write_headed(out, MAP32, count, 4);
+}
+
 uint8_t *pack_str_header(uint8_t *out, uint32_t len)
 {
     if (len <= 31)
@@ -140,62 +149,58 @@ struct shape {
     uint8_t fixed;
     uint8_t type_bytes;     /* between length and content: the type of an ext */
     uint8_t items_per_unit; /* 0: no container; array 1; map 2 */
+    uint8_t kind;           /* enum pack_kind */
 };
 
 /* Every first byte from nil to the last map form. */
 static const struct shape shapes[NEGATIVE_FIXINT - NIL] = {
-    [BIN8 - NIL] = {.len_bytes = 1},
-    [BIN16 - NIL] = {.len_bytes = 2},
-    [BIN32 - NIL] = {.len_bytes = 4},
-    [EXT8 - NIL] = {.len_bytes = 1, .type_bytes = 1},
-    [EXT8 + 1 - NIL] = {.len_bytes = 2, .type_bytes = 1},
-    [EXT32 - NIL] = {.len_bytes = 4, .type_bytes = 1},
-    [FLOAT32 - NIL] = {.fixed = 4},
-    [FLOAT64 - NIL] = {.fixed = 8},
-    [UINT8 - NIL] = {.fixed = 1},
-    [UINT16 - NIL] = {.fixed = 2},
-    [UINT32 - NIL] = {.fixed = 4},
-    [UINT64 - NIL] = {.fixed = 8},
-    [INT8 - NIL] = {.fixed = 1},
-    [INT8 + 1 - NIL] = {.fixed = 2},
-    [INT8 + 2 - NIL] = {.fixed = 4},
-    [INT64 - NIL] = {.fixed = 8},
-    [FIXEXT1 - NIL] = {.fixed = 1, .type_bytes = 1},
-    [FIXEXT1 + 1 - NIL] = {.fixed = 2, .type_bytes = 1},
-    [FIXEXT1 + 2 - NIL] = {.fixed = 4, .type_bytes = 1},
-    [FIXEXT1 + 3 - NIL] = {.fixed = 8, .type_bytes = 1},
-    [FIXEXT16 - NIL] = {.fixed = 16, .type_bytes = 1},
-    [STR8 - NIL] = {.len_bytes = 1},
-    [STR16 - NIL] = {.len_bytes = 2},
-    [STR32 - NIL] = {.len_bytes = 4},
-    [ARRAY16 - NIL] = {.len_bytes = 2, .items_per_unit = 1},
-    [ARRAY32 - NIL] = {.len_bytes = 4, .items_per_unit = 1},
-    [MAP16 - NIL] = {.len_bytes = 2, .items_per_unit = 2},
-    [MAP32 - NIL] = {.len_bytes = 4, .items_per_unit = 2},
+    [NIL - NIL] = {.kind = PACK_NIL},
+    [FALSE_BYTE - NIL] = {.kind = PACK_BOOL},
+    [TRUE_BYTE - NIL] = {.kind = PACK_BOOL},
+    [BIN8 - NIL] = {.kind = PACK_BIN, .len_bytes = 1},
+    [BIN16 - NIL] = {.kind = PACK_BIN, .len_bytes = 2},
+    [BIN32 - NIL] = {.kind = PACK_BIN, .len_bytes = 4},
+    [EXT8 - NIL] = {.kind = PACK_EXT, .len_bytes = 1, .type_bytes = 1},
+    [EXT8 + 1 - NIL] = {.kind = PACK_EXT, .len_bytes = 2, .type_bytes = 1},
+    [EXT32 - NIL] = {.kind = PACK_EXT, .len_bytes = 4, .type_bytes = 1},
+    [FLOAT32 - NIL] = {.kind = PACK_FLOAT, .fixed = 4},
+    [FLOAT64 - NIL] = {.kind = PACK_FLOAT, .fixed = 8},
+    [UINT8 - NIL] = {.kind = PACK_INT, .fixed = 1},
+    [UINT16 - NIL] = {.kind = PACK_INT, .fixed = 2},
+    [UINT32 - NIL] = {.kind = PACK_INT, .fixed = 4},
+    [UINT64 - NIL] = {.kind = PACK_INT, .fixed = 8},
+    [INT8 - NIL] = {.kind = PACK_INT, .fixed = 1},
+    [INT8 + 1 - NIL] = {.kind = PACK_INT, .fixed = 2},
+    [INT8 + 2 - NIL] = {.kind = PACK_INT, .fixed = 4},
+    [INT64 - NIL] = {.kind = PACK_INT, .fixed = 8},
+    [FIXEXT1 - NIL] = {.kind = PACK_EXT, .fixed = 1, .type_bytes = 1},
+    [FIXEXT1 + 1 - NIL] = {.kind = PACK_EXT, .fixed = 2, .type_bytes = 1},
+    [FIXEXT1 + 2 - NIL] = {.kind = PACK_EXT, .fixed = 4, .type_bytes = 1},
+    [FIXEXT1 + 3 - NIL] = {.kind = PACK_EXT, .fixed = 8, .type_bytes = 1},
+    [FIXEXT16 - NIL] = {.kind = PACK_EXT, .fixed = 16, .type_bytes = 1},
+    [STR8 - NIL] = {.kind = PACK_STR, .len_bytes = 1},
+    [STR16 - NIL] = {.kind = PACK_STR, .len_bytes = 2},
+    [STR32 - NIL] = {.kind = PACK_STR, .len_bytes = 4},
+    [ARRAY16 - NIL] = {.kind = PACK_ARRAY, .len_bytes = 2, .items_per_unit = 1},
+    [ARRAY32 - NIL] = {.kind = PACK_ARRAY, .len_bytes = 4, .items_per_unit = 1},
+    [MAP16 - NIL] = {.kind = PACK_MAP, .len_bytes = 2, .items_per_unit = 2},
+    [MAP32 - NIL] = {.kind = PACK_MAP, .len_bytes = 4, .items_per_unit = 2},
 };
 
 static struct shape shape_of(uint8_t first)
 {
     if (first <= FIXINT_LAST || first >= NEGATIVE_FIXINT)
-        return (struct shape){0};
+        return (struct shape){.kind = PACK_INT};
     if (first < FIXARRAY)
-        return (struct shape){.fixed = first & 0x0fU, .items_per_unit = 2};
+        return (struct shape){.fixed = first & 0x0fU, .items_per_unit = 2, .kind = PACK_MAP};
     if (first < FIXSTR)
-        return (struct shape){.fixed = first & 0x0fU, .items_per_unit = 1};
+        return (struct shape){.fixed = first & 0x0fU, .items_per_unit = 1, .kind = PACK_ARRAY};
     if (first < NIL)
-        return (struct shape){.fixed = first & 0x1fU};
+        return (struct shape){.fixed = first & 0x1fU, .kind = PACK_STR};
     return shapes[first - NIL];
 }
 
-/* One item, without the items inside a container. */
-struct item {
-    size_t header;    /* bytes up to the content */
-    uint64_t content; /* bytes */
-    uint64_t items;   /* in a container */
-    bool is_container;
-};
-
-static enum pack_scan scan_item(struct item *out, const uint8_t *in, size_t len)
+enum pack_scan pack_scan_item(struct pack_item *out, const uint8_t *in, size_t len)
 {
     if (len == 0)
         return PACK_MORE;
@@ -205,11 +210,11 @@ static enum pack_scan scan_item(struct item *out, const uint8_t *in, size_t len)
     if (len - 1 < shape.len_bytes)
         return PACK_MORE;
     const uint64_t units = shape.len_bytes > 0 ? read_be(in + 1, shape.len_bytes) : shape.fixed;
-    *out = (struct item){
+    *out = (struct pack_item){
+        .kind = (enum pack_kind)shape.kind,
         .header = (size_t)1 + shape.len_bytes + shape.type_bytes,
         .content = shape.items_per_unit > 0 ? 0 : units,
         .items = units * shape.items_per_unit, /* at most 2 * UINT32_MAX */
-        .is_container = shape.items_per_unit > 0,
     };
     return PACK_DONE;
 }
@@ -224,11 +229,11 @@ enum pack_scan pack_scan(size_t *used, const uint8_t *in, size_t len, size_t max
     if (len == 0) /* @in may be NULL then */
         return PACK_MORE;
     while (owed > 0) {
-        struct item item = {0};
+        struct pack_item item = {0};
         /* Both differences fit: at <= len and at <= max_bytes at all times. */
         if (owed > max_bytes - at)
             return PACK_BROKEN;
-        const enum pack_scan found = scan_item(&item, in + at, len - at);
+        const enum pack_scan found = pack_scan_item(&item, in + at, len - at);
         if (found != PACK_DONE)
             return found;
         owed += item.items;
@@ -237,7 +242,7 @@ enum pack_scan pack_scan(size_t *used, const uint8_t *in, size_t len, size_t max
         if (item.header > room || item.content > room - item.header ||
             owed > room - item.header - item.content)
             return PACK_BROKEN;
-        if (item.is_container && depth == PACK_DEPTH_MAX)
+        if (item.kind >= PACK_ARRAY && depth == PACK_DEPTH_MAX)
             return PACK_BROKEN;
         if (item.header > len - at || item.content > len - at - item.header)
             return PACK_MORE;
@@ -259,21 +264,21 @@ void pack_reader_init(struct pack_reader *r, const uint8_t *in, size_t len)
 }
 
 /* Describes the item at the reading position; false unless it is there with all its content. */
-static bool next_item(struct pack_reader *r, struct item *out)
+static bool next_item(struct pack_reader *r, struct pack_item *out)
 {
     const size_t left = (size_t)(r->end - r->at);
-    return !r->failed && scan_item(out, r->at, left) == PACK_DONE && out->header <= left &&
+    return !r->failed && pack_scan_item(out, r->at, left) == PACK_DONE && out->header <= left &&
            out->content <= left - out->header && out->items <= left - out->header;
 }
 
-static void step_over(struct pack_reader *r, const struct item *item)
+static void step_over(struct pack_reader *r, const struct pack_item *item)
 {
     r->at += item->header + (size_t)item->content;
 }
 
 uint32_t pack_read_array(struct pack_reader *r)
 {
-    struct item item = {0};
+    struct pack_item item = {0};
     const bool is_array = next_item(r, &item) && ((r->at[0] & 0xf0U) == FIXARRAY ||
                                                   r->at[0] == ARRAY16 || r->at[0] == ARRAY32);
     if (!is_array) {
@@ -287,7 +292,7 @@ uint32_t pack_read_array(struct pack_reader *r)
 /* Reads any integer: the value in @out as two's complement, and whether it is below zero. */
 static bool read_integer(struct pack_reader *r, uint64_t *out, bool *is_negative)
 {
-    struct item item = {0};
+    struct pack_item item = {0};
     *is_negative = false;
     if (!next_item(r, &item))
         return false;
@@ -334,7 +339,7 @@ int64_t pack_read_int(struct pack_reader *r)
 
 bool pack_read_bool(struct pack_reader *r)
 {
-    struct item item = {0};
+    struct pack_item item = {0};
     if (next_item(r, &item) && (r->at[0] == TRUE_BYTE || r->at[0] == FALSE_BYTE))
         return *r->at++ == TRUE_BYTE;
     r->failed = true;
@@ -352,7 +357,7 @@ struct slice pack_read_bytes(struct pack_reader *r)
 
 struct slice pack_read_bytes_or_nil(struct pack_reader *r, bool *is_nil)
 {
-    struct item item = {0};
+    struct pack_item item = {0};
     *is_nil = false;
     if (!next_item(r, &item)) {
         r->failed = true;

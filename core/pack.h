@@ -4,8 +4,9 @@
  *
  * Why: a worker link carries a record per message. Writing goes straight into the output block and
  * reading gives slices of the input: no tree of objects, no allocation, and nothing that grows
- * with a count that the sender declares. Only what the link uses is here: nil, bool, unsigned and
- * signed integers, str, bin, array (format: github.com/msgpack/msgpack/blob/master/spec.md).
+ * with a count that the sender declares. The link uses nil, bool, unsigned and signed integers,
+ * str, bin and array; messages of the channel layer may hold every type, and are walked item by
+ * item (format: github.com/msgpack/msgpack/blob/master/spec.md).
  *
  * Thread: any (no state outside the arguments).
  */
@@ -20,7 +21,7 @@
 
 enum {
     PACK_UINT_MAX = 9,   /* bytes of the longest integer */
-    PACK_HEADER_MAX = 5, /* bytes before the content of a str, bin or array */
+    PACK_HEADER_MAX = 5, /* bytes before the content of a str, bin, array or map */
 };
 
 /* Each writes at @out, which has room (PACK_UINT_MAX, PACK_HEADER_MAX + length), and returns the
@@ -29,6 +30,7 @@ uint8_t *pack_nil(uint8_t *out);
 uint8_t *pack_bool(uint8_t *out, bool value);
 uint8_t *pack_uint(uint8_t *out, uint64_t value);
 uint8_t *pack_array(uint8_t *out, uint32_t count);
+uint8_t *pack_map(uint8_t *out, uint32_t count);
 uint8_t *pack_str(uint8_t *out, struct slice text); /* text is valid UTF-8 */
 uint8_t *pack_bin(uint8_t *out, struct slice bytes);
 uint8_t *pack_str_header(uint8_t *out, uint32_t len);
@@ -45,6 +47,30 @@ enum { PACK_DEPTH_MAX = 8 };
 /* Finds the end of the value at @in without building anything. A value of more than @max_bytes
  * is PACK_BROKEN as soon as its length is known. Work is linear in bytes present. */
 enum pack_scan pack_scan(size_t *used, const uint8_t *in, size_t len, size_t max_bytes);
+
+enum pack_kind {
+    PACK_NIL,
+    PACK_BOOL,
+    PACK_INT,
+    PACK_FLOAT,
+    PACK_STR,
+    PACK_BIN,
+    PACK_EXT,
+    PACK_ARRAY,
+    PACK_MAP,
+};
+
+/* One item: a value without what a container holds. */
+struct pack_item {
+    enum pack_kind kind;
+    size_t header;    /* bytes up to the content; the type of an ext is the last of them */
+    uint64_t content; /* bytes; 0 for containers */
+    uint64_t items;   /* that a container holds: two for each entry of a map */
+};
+
+/* Describes the item that begins at @in. PACK_DONE says that it is known, not that its content (or
+ * the type of an ext) is in the input. PACK_BROKEN: the byte that msgpack never uses. */
+enum pack_scan pack_scan_item(struct pack_item *out, const uint8_t *in, size_t len);
 
 /* A reading position in a value that pack_scan() found whole. A wrong type sets @failed and gives
  * a zero value; check once at the end of a record. */

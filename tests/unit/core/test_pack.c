@@ -363,6 +363,70 @@ static void readers_stay_inside_bytes_that_were_never_scanned(void **state)
     }
 }
 
+/* What an item is, and no more of it than its header: the rest of each row of the table. */
+static void an_item_is_described_by_its_header(void **state)
+{
+    static const struct {
+        const char *what;
+        struct pack_item want;
+        uint8_t in[6];
+        size_t len;
+    } rows[] = {
+        {"nil", {PACK_NIL, 1, 0, 0}, {0xc0}, 1},
+        {"true", {PACK_BOOL, 1, 0, 0}, {0xc3}, 1},
+        {"fixint", {PACK_INT, 1, 0, 0}, {0x7f}, 1},
+        {"negative fixint", {PACK_INT, 1, 0, 0}, {0xe0}, 1},
+        {"int 64", {PACK_INT, 1, 8, 0}, {0xd3}, 1},
+        {"uint 8", {PACK_INT, 1, 1, 0}, {0xcc}, 1},
+        {"float 32", {PACK_FLOAT, 1, 4, 0}, {0xca}, 1},
+        {"float 64", {PACK_FLOAT, 1, 8, 0}, {0xcb}, 1},
+        {"fixstr", {PACK_STR, 1, 31, 0}, {0xbf}, 1},
+        {"str 32", {PACK_STR, 5, UINT32_MAX, 0}, {0xdb, 0xff, 0xff, 0xff, 0xff}, 5},
+        {"bin 16", {PACK_BIN, 3, 258, 0}, {0xc5, 1, 2}, 3},
+        {"fixext 16", {PACK_EXT, 2, 16, 0}, {0xd8}, 1},
+        {"ext 8", {PACK_EXT, 3, 7, 0}, {0xc7, 7}, 2},
+        {"fixarray", {PACK_ARRAY, 1, 0, 15}, {0x9f}, 1},
+        {"array 32", {PACK_ARRAY, 5, 0, UINT32_MAX}, {0xdd, 0xff, 0xff, 0xff, 0xff}, 5},
+        {"fixmap", {PACK_MAP, 1, 0, 30}, {0x8f}, 1},
+        {"map 32", {PACK_MAP, 5, 0, 2 * (uint64_t)UINT32_MAX}, {0xdf, 0xff, 0xff, 0xff, 0xff}, 5},
+    };
+    (void)state;
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
+        struct pack_item got = {0};
+        uint8_t *block = exact(rows[i].in, rows[i].len);
+        if (pack_scan_item(&got, block, rows[i].len) != PACK_DONE ||
+            got.kind != rows[i].want.kind || got.header != rows[i].want.header ||
+            got.content != rows[i].want.content || got.items != rows[i].want.items)
+            fail_msg("%s", rows[i].what);
+        assert_int_equal(pack_scan_item(&got, block, rows[i].len - 1), PACK_MORE);
+        free(block);
+    }
+    assert_int_equal(pack_scan_item(&(struct pack_item){0}, (const uint8_t *)"\xc1", 1),
+                     PACK_BROKEN);
+}
+
+static void a_map_is_written_in_its_shortest_form(void **state)
+{
+    static const struct {
+        uint32_t count;
+        size_t len;
+        uint8_t want[5];
+    } rows[] = {
+        {0, 1, {0x80}},
+        {15, 1, {0x8f}},
+        {16, 3, {0xde, 0, 16}},
+        {65535, 3, {0xde, 0xff, 0xff}},
+        {65536, 5, {0xdf, 0, 1, 0, 0}},
+        {UINT32_MAX, 5, {0xdf, 0xff, 0xff, 0xff, 0xff}},
+    };
+    (void)state;
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
+        uint8_t out[PACK_HEADER_MAX];
+        assert_int_equal(pack_map(out, rows[i].count) - out, rows[i].len);
+        assert_memory_equal(out, rows[i].want, rows[i].len);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +445,8 @@ int main(void)
         cmocka_unit_test(nil_is_no_bytes_where_it_is_not_allowed),
         cmocka_unit_test(skip_steps_over_every_format),
         cmocka_unit_test(readers_stay_inside_bytes_that_were_never_scanned),
+        cmocka_unit_test(an_item_is_described_by_its_header),
+        cmocka_unit_test(a_map_is_written_in_its_shortest_form),
     };
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }
