@@ -34,6 +34,11 @@ static void see(const struct link_answer *answer, const struct header *headers,
     require(answer->data.len <= LINK_PAYLOAD_MAX);
     require(answer->header_count <= LINK_HEADERS_MAX);
     require(answer->header_count == 0 || answer->op == LINK_START || answer->op == LINK_ACCEPT);
+    require(answer->id_count <= len);
+    struct pack_reader ids = answer->ids;
+    for (uint32_t i = 0; i < answer->id_count; i++)
+        (void)pack_read_uint(&ids);
+    require(answer->id_count == 0 || (!ids.failed && ids.at <= record + len));
     for (size_t i = 0; i < answer->header_count; i++) {
         look_at(headers[i].name, record, len);
         look_at(headers[i].value, record, len);

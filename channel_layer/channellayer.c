@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Each channel is a client of the layer of its own; one more client, the layer's own, sends and
+ * receives from normal channels. Messages that a client is told are kept until the loop's next
+ * turn, because clients may not call the layer back, and the program's callbacks may.
+ */
+#include "channel_layer/channellayer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "channel_layer/config.h"
+#include "channel_layer/layer.h"
+#include "channel_layer/layer_proto.h"
+#include "channel_layer/names.h"
+#include "core/mem.h"
+
+enum { CHANNEL_PENDING_MAX = 8 * 1024 * 1024 }; /* bytes that wait for a program's callbacks */
+
+struct channellayer {
+    struct layer *layer;
+    struct layer_client client;
+    struct dlist channels; /* struct channellayer_channel */
+    struct dlist waits;    /* struct receive */
+    struct dlist pending;  /* struct pending, oldest first */
+    size_t pending_count;
+    size_t pending_bytes;
+    uv_idle_t turn; /* active while something is pending */
+    bool is_closing;
+    void (*closed)(void *ctx);
+    void *ctx;
+};
+
+struct channellayer_channel {
+    struct dlist link;
+    struct channellayer *owner;
+    struct layer_client client;
+    channellayer_received *received;
+    void *ctx;
+    char name[NAME_MAX_BYTES + 1];
+};
+
+/* A receive() from a normal channel. */
+struct receive {
+    struct dlist link;
+    uint64_t token;
+    channellayer_received *received;
+    void *ctx;
+};
+
+/* What was told and is not done yet: a message for the program, or a group to be left. */
+struct pending {
+    struct dlist link;
+    struct channellayer_channel *channel; /* NULL: of a normal channel */
+    struct receive *receive;
+    uint64_t ticket;
+    bool is_leave; /* the body is the name of the group */
+    size_t len;
+    uint8_t body[];
+};
+
+struct call {
+    struct layer_call call;
+    channellayer_done *done;
+    void *ctx;
+};
+
+/* The codes are those of the layer protocol. */
+static enum channellayer_code code_of(enum err err)
+{
+    return (enum channellayer_code)layer_reply_code(err);
+}
+
+static enum channellayer_code tell(struct channellayer_error *out, enum err err, const char *text)
+{
+    const enum channellayer_code code = code_of(err);
+    if (out != NULL) {
+        out->code = code;
+        (void)snprintf(out->text, sizeof(out->text), "%s", text);
+    }
+    return code;
+}
+
+/* ---- calls ---- */
+
+static void on_done(struct layer_call *base, enum err err, const char *why)
+{
+    struct call *call = CONTAINER_OF(base, struct call, call);
+    if (call->done != NULL)
+        call->done(call->ctx, code_of(err), why);
+    mem_free(call);
+}
+
+static struct layer_call *call_new(channellayer_done *done, void *ctx)
+{
+    struct call *call = mem_alloc(sizeof(*call));
+    *call = (struct call){.call = {.done = on_done}, .done = done, .ctx = ctx};
+    return &call->call;
+}
+
+/* ---- what clients are told ---- */
+
+static void on_turn(uv_idle_t *turn);
+
+static struct pending *pending_new(struct channellayer *layer, struct slice body)
+{
+    struct pending *p = mem_try(sizeof(*p) + body.len);
+    if (p == NULL)
+        return NULL;
+    *p = (struct pending){.len = body.len};
+    if (body.len > 0)
+        memcpy(p->body, body.ptr, body.len);
+    layer->pending_bytes += body.len;
+    layer->pending_count++;
+    dlist_append(&layer->pending, &p->link);
+    uv_idle_start(&layer->turn, on_turn);
+    return p;
+}
+
+/* Takes it out of the list; the caller frees it. */
+static void forget_pending(struct channellayer *layer, struct pending *p)
+{
+    dlist_remove(&p->link);
+    layer->pending_bytes -= p->len;
+    layer->pending_count--;
+}
+
+static struct channellayer_channel *channel_of(struct layer_client *client)
+{
+    return CONTAINER_OF(client, struct channellayer_channel, client);
+}
+
+static void on_deliver(struct layer_client *client, const struct layer_delivery *delivery)
+{
+    struct channellayer_channel *channel = channel_of(client);
+    bool is_mine = delivery->group_count > 0;
+    for (size_t i = 0; i < delivery->channel_count; i++)
+        is_mine = is_mine || slice_eq_str(delivery->channels[i], channel->name);
+    if (!is_mine)
+        return; /* a name that begins as ours does */
+    struct pending *p = pending_new(channel->owner, delivery->body);
+    if (p == NULL) {
+        client->dropped++;
+        return;
+    }
+    p->channel = channel;
+    p->ticket = delivery->ticket;
+}
+
+static void on_own_deliver(struct layer_client *client, const struct layer_delivery *delivery)
+{
+    (void)client; /* nobody is told the name of the layer's own client */
+    (void)delivery;
+}
+
+static void on_message(struct layer_client *client, uint64_t token, struct slice name,
+                       struct slice body)
+{
+    (void)name;
+    struct channellayer *layer = CONTAINER_OF(client, struct channellayer, client);
+    for (struct dlist *at = layer->waits.next; at != &layer->waits; at = at->next) {
+        struct receive *receive = CONTAINER_OF(at, struct receive, link);
+        if (receive->token != token)
+            continue;
+        struct pending *p = pending_new(layer, body);
+        if (p != NULL)
+            p->receive = receive;
+        /* Without memory it stays untaken: it goes back when the layer is closed. */
+        return;
+    }
+}
+
+static void on_add(struct layer_client *client, struct slice group, struct slice channel)
+{
+    (void)client; /* counted in by the layer, and it has one channel only */
+    (void)group;
+    (void)channel;
+}
+
+/* Somebody took our channel out: its client, which has no other, leaves. */
+static void on_discard(struct layer_client *client, struct slice group, struct slice channel)
+{
+    struct channellayer_channel *self = channel_of(client);
+    if (!slice_eq_str(channel, self->name))
+        return;
+    struct pending *p = pending_new(self->owner, group);
+    if (p == NULL) {
+        client->dropped++;
+        return;
+    }
+    p->channel = self;
+    p->is_leave = true;
+}
+
+static void on_flushed(struct layer_client *client)
+{
+    (void)client;
+}
+
+static bool has_room(const struct layer_client *client, size_t bytes)
+{
+    const char *at = (const char *)client - offsetof(struct channellayer_channel, client);
+    const struct channellayer_channel *channel = (const void *)at;
+    return channel->owner->pending_bytes + bytes <= CHANNEL_PENDING_MAX;
+}
+
+static bool own_has_room(const struct layer_client *client, size_t bytes)
+{
+    (void)client; /* it has as many messages as were asked for */
+    (void)bytes;
+    return true;
+}
+
+static const struct layer_client_ops channel_ops = {
+    .deliver = on_deliver,
+    .message = on_message,
+    .add = on_add,
+    .discard = on_discard,
+    .flushed = on_flushed,
+    .has_room = has_room,
+};
+
+static const struct layer_client_ops own_ops = {
+    .deliver = on_own_deliver,
+    .message = on_message,
+    .add = on_add,
+    .discard = on_add, /* nobody knows a name of its own */
+    .flushed = on_flushed,
+    .has_room = own_has_room,
+};
+
+static void give_message(struct channellayer *layer, const struct pending *p)
+{
+    struct receive *receive = p->receive;
+    const uint64_t token = receive->token;
+    dlist_remove(&receive->link);
+    receive->received(receive->ctx, p->body, p->len);
+    mem_free(receive);
+    if (!layer->is_closing) /* else it goes back: whether it was handled is not known */
+        layer_taken(&layer->client, token);
+}
+
+/* Gives the program what was pending when the turn began; what its callbacks bring about waits. */
+static void on_turn(uv_idle_t *turn)
+{
+    struct channellayer *layer = turn->data;
+    for (size_t left = layer->pending_count; left > 0 && layer->pending_count > 0; left--) {
+        struct pending *p = CONTAINER_OF(layer->pending.next, struct pending, link);
+        forget_pending(layer, p);
+        if (p->is_leave) {
+            layer_leave(&p->channel->client, slice_make(p->body, p->len), call_new(NULL, NULL));
+        } else if (p->channel != NULL) {
+            if (p->ticket != 0)
+                layer_accepted(&p->channel->client, p->ticket, false);
+            p->channel->received(p->channel->ctx, p->body, p->len);
+        } else {
+            give_message(layer, p);
+        }
+        mem_free(p);
+    }
+    if (layer->pending_count == 0 && !layer->is_closing)
+        uv_idle_stop(&layer->turn);
+}
+
+/* ---- open and close ---- */
+
+enum channellayer_code channellayer_open(struct channellayer **out, uv_loop_t *loop,
+                                         const char *config, struct channellayer_error *why)
+{
+    struct layer_config *settings = NULL;
+    struct err_text text = {.code = ERR_OK};
+    enum err err = layer_config_parse(&settings, slice_str(config), &text);
+    if (err != ERR_OK)
+        return tell(why, err, text.text);
+    struct channellayer *layer = mem_alloc(sizeof(*layer));
+    err = layer_open(&layer->layer, loop, settings, &text);
+    if (err == ERR_OK) {
+        layer->client.ops = &own_ops;
+        err = layer_attach(layer->layer, &layer->client, NULL, 0, &text);
+        if (err != ERR_OK)
+            layer_close(layer->layer, NULL, NULL);
+    }
+    if (err != ERR_OK) {
+        mem_free(layer);
+        return tell(why, err, text.text);
+    }
+    dlist_init(&layer->channels);
+    dlist_init(&layer->waits);
+    dlist_init(&layer->pending);
+    uv_idle_init(loop, &layer->turn);
+    layer->turn.data = layer;
+    *out = layer;
+    return tell(why, ERR_OK, "");
+}
+
+static void on_turn_closed(uv_handle_t *handle)
+{
+    struct channellayer *layer = handle->data;
+    if (layer->closed != NULL)
+        layer->closed(layer->ctx);
+    mem_free(layer);
+}
+
+static void on_layer_closed(void *ctx)
+{
+    struct channellayer *layer = ctx;
+    uv_close((uv_handle_t *)&layer->turn, on_turn_closed);
+}
+
+void channellayer_close(struct channellayer *layer, void (*closed)(void *ctx), void *ctx)
+{
+    assert(!layer->is_closing);
+    layer->is_closing = true;
+    layer->closed = closed;
+    layer->ctx = ctx;
+    while (!dlist_is_empty(&layer->channels))
+        channellayer_channel_close(
+            CONTAINER_OF(layer->channels.next, struct channellayer_channel, link));
+    while (layer->pending_count > 0) {
+        struct pending *p = CONTAINER_OF(layer->pending.next, struct pending, link);
+        forget_pending(layer, p);
+        mem_free(p);
+    }
+    for (struct dlist *at; (at = dlist_take_first(&layer->waits)) != NULL;)
+        mem_free(CONTAINER_OF(at, struct receive, link));
+    uv_idle_stop(&layer->turn);
+    layer_detach(&layer->client);
+    layer_close(layer->layer, on_layer_closed, layer);
+}
+
+/* ---- channels ---- */
+
+struct channellayer_channel *channellayer_channel_open(struct channellayer *layer,
+                                                       channellayer_received *received, void *ctx,
+                                                       struct channellayer_error *why)
+{
+    struct err_text text = {.code = ERR_OK};
+    struct channellayer_channel *channel = mem_alloc(sizeof(*channel));
+    channel->owner = layer;
+    channel->received = received;
+    channel->ctx = ctx;
+    channel->client.ops = &channel_ops;
+    const enum err err = layer_attach(layer->layer, &channel->client, NULL, 0, &text);
+    if (err != ERR_OK) {
+        tell(why, err, text.text);
+        mem_free(channel);
+        return NULL;
+    }
+    /* The base is this client's alone, so one name is enough. */
+    (void)snprintf(channel->name, sizeof(channel->name), "%.*s%0*d",
+                   (int)(NAME_MAX_CHARS - CHANNEL_REST_CHARS), channel->client.base,
+                   CHANNEL_REST_CHARS, 0);
+    dlist_append(&layer->channels, &channel->link);
+    tell(why, ERR_OK, "");
+    return channel;
+}
+
+const char *channellayer_channel_name(const struct channellayer_channel *channel)
+{
+    return channel->name;
+}
+
+void channellayer_channel_close(struct channellayer_channel *channel)
+{
+    struct channellayer *layer = channel->owner;
+    for (struct dlist *at = layer->pending.next, *next; at != &layer->pending; at = next) {
+        struct pending *p = CONTAINER_OF(at, struct pending, link);
+        next = at->next;
+        if (p->channel != channel)
+            continue;
+        forget_pending(layer, p);
+        mem_free(p);
+    }
+    layer_detach(&channel->client);
+    dlist_remove(&channel->link);
+    mem_free(channel);
+}
+
+static struct layer_client *client_named(struct channellayer *layer, const char *name)
+{
+    for (struct dlist *at = layer->channels.next; at != &layer->channels; at = at->next) {
+        struct channellayer_channel *channel = CONTAINER_OF(at, struct channellayer_channel, link);
+        if (strcmp(channel->name, name) == 0)
+            return &channel->client;
+    }
+    return NULL;
+}
+
+/* ---- messages and groups ---- */
+
+void channellayer_send(struct channellayer *layer, const char *channel, const void *body,
+                       size_t len, channellayer_done *done, void *ctx)
+{
+    layer_send(&layer->client, slice_str(channel), slice_make(body, len), call_new(done, ctx));
+}
+
+void channellayer_group_send(struct channellayer *layer, const char *group, const void *body,
+                             size_t len, channellayer_done *done, void *ctx)
+{
+    layer_group_send(&layer->client, slice_str(group), slice_make(body, len), call_new(done, ctx));
+}
+
+void channellayer_group_add(struct channellayer *layer, const char *group, const char *channel,
+                            channellayer_done *done, void *ctx)
+{
+    struct layer_client *own = client_named(layer, channel);
+    struct layer_call *call = call_new(done, ctx);
+    if (own != NULL)
+        layer_join(own, slice_str(group), call);
+    else
+        layer_group_add(&layer->client, slice_str(group), slice_str(channel), call);
+}
+
+void channellayer_group_discard(struct channellayer *layer, const char *group, const char *channel,
+                                channellayer_done *done, void *ctx)
+{
+    struct layer_client *own = client_named(layer, channel);
+    struct layer_call *call = call_new(done, ctx);
+    if (own == NULL) {
+        layer_group_discard(&layer->client, slice_str(group), slice_str(channel), call);
+        return;
+    }
+    /* Somebody else may have added it singly, too. */
+    layer_group_discard(own, slice_str(group), slice_str(channel), NULL);
+    layer_leave(own, slice_str(group), call);
+}
+
+enum channellayer_code channellayer_receive(struct channellayer *layer, const char *channel,
+                                            channellayer_received *received, void *ctx,
+                                            struct channellayer_error *why)
+{
+    struct err_text text = {.code = ERR_OK};
+    const uint64_t token = layer_receive(&layer->client, slice_str(channel), &text);
+    if (token == 0)
+        return tell(why, text.code, text.text);
+    struct receive *receive = mem_alloc(sizeof(*receive));
+    *receive = (struct receive){.token = token, .received = received, .ctx = ctx};
+    dlist_append(&layer->waits, &receive->link);
+    return tell(why, ERR_OK, "");
+}
+
+void channellayer_flush(struct channellayer *layer, channellayer_done *done, void *ctx)
+{
+    layer_flush(&layer->client, call_new(done, ctx));
+}

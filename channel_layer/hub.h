@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * hub: what the parts of a layer share, and nobody else sees.
+ *
+ * Why: layer.h is one interface; behind it layer.c (life, ends of calls), layer_clients.c (whose a
+ * name is), layer_groups.c (who is in which group), layer_sends.c (the way of a message out),
+ * deliveries.c (the way of a message in) and queues.c (normal channels) work on one object.
+ *
+ * Thread: the loop's.
+ */
+#ifndef CHANNEL_LAYER_HUB_H
+#define CHANNEL_LAYER_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "channel_layer/backend.h"
+#include "channel_layer/layer.h"
+#include "channel_layer/queues.h"
+#include "channel_layer/wire.h"
+#include "core/dlist.h"
+#include "core/strmap.h"
+
+enum {
+    LAYER_HANDLES = 3,           /* of libuv, that a layer has */
+    LAYER_TICKET_MS = 200,       /* after which a client that said nothing has accepted */
+    LAYER_MAILBOXES_MAX = 1024,  /* of one layer */
+    LAYER_CLIENT_BASES_MAX = 64, /* of one client */
+};
+
+struct layer {
+    uv_loop_t *uv;
+    struct layer_config *config;
+    struct backend *backend; /* NULL: memory */
+    struct wire wire;
+    char node[NODE_ID_CHARS + 1];
+    struct layer_stats stats;
+    struct dlist clients;
+    struct strmap bases;     /* struct layer_base */
+    struct strmap mailboxes; /* struct layer_mailbox_watch */
+    struct dlist mailbox_list;
+    struct strmap groups;  /* struct layer_group, by name */
+    struct strmap digests; /* those whose aggregate carries a digest, by that */
+    struct dlist group_list;
+    struct queues queues;
+    struct strmap tickets; /* struct layer_ticket */
+    struct dlist ticket_list;
+    uint64_t next_ticket;
+    uv_timer_t ticket_timer;
+    struct dlist endings; /* calls that end in the next turn */
+    uv_idle_t turn;       /* active while the next turn has something to do */
+    bool is_closing;
+    unsigned open_handles;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* Opens a layer on the backend that @make_backend makes, layer_open()'s own or a test's: it sets
+ * *@out, to NULL for none. */
+enum err layer_open_with(struct layer **out, uv_loop_t *uv, struct layer_config *config,
+                         enum err (*make_backend)(struct backend **out, struct layer *layer,
+                                                  void *ctx, struct err_text *why),
+                         void *ctx, struct err_text *why) MUST_CHECK;
+
+uint64_t layer_now_ms(const struct layer *layer);
+
+/* There is something for the next turn, which comes at once: endings, queues to be served. */
+void layer_wake(struct layer *layer);
+
+/* ---- ends of calls ---- */
+
+/* Ends @call (NULL: nobody waits) in the next turn. */
+void layer_end(struct layer *layer, struct layer_call *call, enum err err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void layer_end_ok(struct layer *layer, struct layer_call *call);
+
+/* A call to the backend on behalf of @outer (NULL: nobody waits). When it ended, its failure was
+ * counted and after(), if there is one, was called, @outer ends alike and the object is freed.
+ * after() that ends or keeps @outer otherwise sets it to NULL. */
+struct layer_op {
+    struct layer_call call; /* for the backend */
+    struct layer *layer;
+    struct layer_call *outer;
+    void (*after)(struct layer_op *op, enum err err, const char *why);
+    void *ctx;
+};
+struct layer_op *layer_op_new(struct layer *layer, struct layer_call *outer,
+                              void (*after)(struct layer_op *op, enum err err, const char *why));
+/* The same inside a larger object that @op begins. */
+void layer_op_init(struct layer_op *op, struct layer *layer, struct layer_call *outer,
+                   void (*after)(struct layer_op *op, enum err err, const char *why));
+
+/* ---- whose a name is (layer_clients.c) ---- */
+
+struct layer_base {
+    struct strmap_entry by_name;
+    struct dlist link; /* client->bases */
+    struct layer_client *client;
+    char name[NAME_MAX_BYTES + 1];
+};
+
+struct layer_mailbox_watch {
+    struct strmap_entry by_name;
+    struct dlist link; /* layer->mailbox_list */
+    char name[NAME_MAX_BYTES + 1];
+};
+
+/* The client that made the channel; NULL when it is none of ours. */
+struct layer_client *layer_client_of(const struct layer *layer, struct slice channel);
+/* Whether the channel could only be a client's of this node. */
+bool layer_is_mailbox_here(const struct layer *layer, struct slice channel);
+void layer_clients_deinit(struct layer *layer);
+
+/* ---- groups (layer_groups.c) ---- */
+
+/* Life with a backend: OUT -> JOINING (the first client came) -> IN -> LEAVING (the last one went)
+ * -> OUT. What comes while a command is under way waits for its end, which then goes on to where
+ * the number of members says. Without one, a group is IN while it has clients. */
+enum group_state { GROUP_OUT, GROUP_JOINING, GROUP_IN, GROUP_LEAVING };
+
+struct layer_group {
+    struct strmap_entry by_name;
+    struct strmap_entry by_digest;
+    struct dlist link; /* layer->group_list */
+    struct layer *layer;
+    enum group_state state;
+    struct group_member **members;
+    size_t count;
+    size_t room;
+    struct strmap singles;    /* struct group_single; without a backend only */
+    struct dlist single_list; /* the oldest first */
+    struct dlist joins;       /* struct group_wait */
+    struct dlist leaves;
+    char digest[AGGREGATE_MAX + 1]; /* "" when the aggregate carries the name */
+    struct slice name;
+    char name_bytes[];
+};
+
+struct group_member {
+    struct dlist link; /* client->members */
+    struct layer_group *group;
+    struct layer_client *client;
+    size_t index; /* in group->members */
+};
+
+struct group_single {
+    struct strmap_entry by_name;
+    struct dlist link;
+    uint64_t expires_ms;
+    struct slice name;
+    char name_bytes[];
+};
+
+struct layer_group *layer_find_group(const struct layer *layer, struct slice name);
+void layer_leave_all(struct layer_client *client);
+/* Drops the singles whose time is over. */
+void layer_group_expire(struct layer_group *group);
+void layer_forget_groups(struct layer *layer);
+void layer_groups_deinit(struct layer *layer);
+
+/* A control message of another node arrived. */
+void layer_control_arrived(struct layer *layer, struct slice body);
+
+/* ---- the way out (layer_sends.c) ---- */
+
+/* Whether it is a name of a channel: as Channels has it, and with channels_redis.pubsub also behind
+ * the layer's prefix, which may be anything. */
+bool layer_is_channel_name(const struct layer *layer, struct slice name);
+
+/* Accepts the name of a channel that a client gave. */
+bool layer_check_channel(struct layer *layer, struct slice channel, struct layer_call *call);
+bool layer_check_group(struct layer *layer, struct slice group, struct layer_call *call);
+
+/* The client goes: nobody waits for its answers any more. */
+void layer_drop_tickets(struct layer *layer, const struct layer_client *client);
+void layer_on_ticket_timer(uv_timer_t *timer);
+void layer_tickets_deinit(struct layer *layer);
+
+#endif

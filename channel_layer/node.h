@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * node: what carries the layer for the processes of this host: its peers and the layers that they
+ * opened.
+ *
+ * Why: every worker, and every other process that connects, opens layers by their settings; equal
+ * settings are one layer, so that Redis sees one member for all of them.
+ *
+ * A layer stays until the node ends, also without peers: what waits in it survives a peer that
+ * connects again. There are at most NODE_LAYERS_MAX.
+ *
+ * Thread: the loop's.
+ */
+#ifndef CHANNEL_LAYER_NODE_H
+#define CHANNEL_LAYER_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "channel_layer/layer.h"
+#include "core/dlist.h"
+#include "core/err.h"
+#include "core/loop.h"
+#include "core/slice.h"
+
+enum { NODE_LAYERS_MAX = 64 };
+
+struct node;
+
+/* @settings: JSON of the layer that peers open who name no settings (empty: a memory layer); it has
+ * passed layer_config_parse(). Borrowed. Errors: those of layer_config_parse(). */
+enum err node_open(struct node **out, struct loop *loop, struct slice settings,
+                   struct err_text *why) MUST_CHECK;
+
+/* Accepts peers on @fd, a bound unix socket; those of another user than ours and root are closed.
+ * Ownership: takes @fd, also on error. Errors: ERR_IO and others. */
+enum err node_listen(struct node *node, int fd) MUST_CHECK;
+
+/* A worker at the other end of @fd, a connected socket, which may name paths to listen at; @name is
+ * for the log. Takes @fd. */
+void node_attach(struct node *node, int fd, const char *name);
+
+/* Closes the listeners and the peers, then the layers: they leave their groups within their
+ * timeouts.
+ * @closed is called then, and the node is gone. */
+void node_close(struct node *node, void (*closed)(void *ctx), void *ctx);
+
+/* ---- for its peers ---- */
+
+struct node_peers {
+    struct dlist list;   /* struct peer */
+    struct dlist paused; /* those that go on reading in the next turn */
+    unsigned open;       /* with those whose close callback has not come yet */
+};
+
+struct loop *node_loop(const struct node *node);
+struct node_peers *node_peers(struct node *node);
+/* Has the paused peers go on in the next turn. */
+void node_resume_later(struct node *node);
+/* A peer is gone for good. */
+void node_peer_gone(struct node *node);
+/* A worker's wish (LISTEN): accepts peers at @path, too, and takes it away at the end. What hinders
+ * that is logged. */
+void node_listen_at(struct node *node, struct slice path);
+/* A handle of its listeners is gone. */
+void node_listener_gone(struct node *node);
+
+/* The layer of these settings; "" and {} are the node's own. Errors: those of layer_config_parse()
+ * and layer_open(), ERR_UNSUPPORTED with NODE_LAYERS_MAX layers. */
+enum err node_find_layer(struct node *node, struct layer **out, struct slice settings,
+                         struct err_text *why) MUST_CHECK;
+
+#endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "channel_layer/redis.h"
+
+#include "channel_layer/shard.h"
+#include "core/digest.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <hiredis/hiredis.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    TICK_MS = 500,
+    SEALED_MAX = 64 * 1024 * 1024,
+    SEALED_KEEP = 1024 * 1024, /* bytes of a scratch buffer that are kept from turn to turn */
+    ARGV_MAX = 64 * 1024,
+};
+
+/* A call that ended before it began. */
+struct redis_later {
+    struct dlist link;
+    struct layer_call *call;
+    enum err err;
+    char why[ERR_TEXT_MAX];
+};
+
+/* ---- keys, scores, numbers as text ---- */
+
+struct slice redis_key(const struct redis_backend *b, struct redis_key *out, const char *a,
+                       struct slice name)
+{
+    const struct slice parts[] = {slice_str(b->config->prefix), slice_str(a), name};
+    out->len = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        assert(parts[i].len < sizeof(out->text) - out->len);
+        if (parts[i].len > 0)
+            memcpy(out->text + out->len, parts[i].ptr, parts[i].len);
+        out->len += parts[i].len;
+    }
+    out->text[out->len] = '\0';
+    return slice_make(out->text, out->len);
+}
+
+struct slice redis_number(struct redis_number *out, int64_t number)
+{
+    const int len = snprintf(out->text, sizeof(out->text), "%" PRId64, number);
+    return slice_make(out->text, (size_t)len);
+}
+
+double redis_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+struct slice redis_score(struct redis_backend *b, struct redis_number *out)
+{
+    enum { TURNED_BACK_S = 60 };
+    const double step = 1e-6; /* well over what a double of today resolves: 0.24 µs */
+    double score = redis_now();
+    /* A clock that was set back by much is believed: scores of the future would never be trimmed.
+     */
+    if (score <= b->last_score && score > b->last_score - TURNED_BACK_S)
+        score = b->last_score + step;
+    b->last_score = score;
+    int len = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        len = snprintf(out->text, sizeof(out->text), "%.*g", digits, score);
+        if (strtod(out->text, NULL) == score)
+            break;
+    }
+    if (memchr(out->text, '.', (size_t)len) == NULL)
+        len += snprintf(out->text + len, sizeof(out->text) - (size_t)len, ".0");
+    return slice_make(out->text, (size_t)len);
+}
+
+struct slice redis_oldest(struct redis_number *out, unsigned ago_s)
+{
+    return redis_number(out, (int64_t)redis_now() - (int64_t)ago_s);
+}
+
+bool redis_is_own(const struct redis_backend *b, struct slice nonlocal)
+{
+    const size_t len = sizeof(b->own_tail) - 1;
+    return nonlocal.len > len && memcmp(nonlocal.ptr + nonlocal.len - len, b->own_tail, len) == 0;
+}
+
+struct slice redis_aggregate(struct redis_aggregate *out, const char *node, struct slice group)
+{
+    char local[AGGREGATE_MAX + 1];
+    name_aggregate(local, group);
+    const int len = snprintf(out->text, sizeof(out->text), "specific.%s!%s", node, local);
+    out->len = (size_t)len;
+    return slice_make(out->text, out->len);
+}
+
+/* ---- the way of a call ---- */
+
+struct redis_shard *redis_shard_of(struct redis_backend *b, struct slice name)
+{
+    return &b->shards[shard_of(name, b->shard_count)];
+}
+
+enum err redis_run(struct redis_shard *shard, const struct script_args *args, script_done *done,
+                   void *ctx)
+{
+    return redis_script_run(&shard->backend->scripts, shard->link, args, done, ctx);
+}
+
+void redis_tell(struct redis_shard *shard, size_t count, const struct slice *args)
+{
+    if (redis_link_command(shard->link, NULL, NULL, 0, count, args) != ERR_OK)
+        log_event(LOG_DEBUG, "layer.redis.untold", "host=%s", shard->host->text);
+}
+
+void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err err,
+                     const char *format, ...)
+{
+    struct redis_later *later = mem_alloc(sizeof(*later));
+    later->call = call;
+    later->err = err;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(later->why, sizeof(later->why), format, args);
+    va_end(args);
+    dlist_append(&b->later, &later->link);
+    redis_wake_turn(b);
+}
+
+void redis_end_refused(struct redis_shard *shard, struct layer_call *call, enum err err)
+{
+    const char *why = redis_link_why(shard->link);
+    if (err == ERR_NOMEM)
+        redis_end_later(shard->backend, call, ERR_UNAVAILABLE, "out of memory");
+    else if (why[0] != '\0')
+        redis_end_later(shard->backend, call, ERR_UNAVAILABLE, "%s", why);
+    else
+        redis_end_later(shard->backend, call, ERR_UNAVAILABLE,
+                        "%s: too much waits for this Redis already", shard->host->text);
+}
+
+bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t *held_back)
+{
+    const uint64_t now_ms = uv_now(b->uv);
+    if (now_ms < notice->next_ms) {
+        notice->held_back++;
+        return false;
+    }
+    *held_back = notice->held_back;
+    notice->held_back = 0;
+    notice->next_ms = now_ms + REDIS_NOTICE_MS;
+    return true;
+}
+
+static bool is_text(const struct redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_DOUBLE;
+}
+
+bool redis_next_pair(const struct redisReply *reply, size_t *at, struct redis_pair *pair)
+{
+    const struct redisReply *list = reply;
+    size_t first = *at;
+    if (*at < reply->elements && reply->element[*at]->type == REDIS_REPLY_ARRAY) {
+        list = reply->element[*at];
+        first = 0;
+        *at += 1;
+    } else {
+        *at += 2;
+    }
+    if (list->elements < first + 2 || !is_text(list->element[first]) ||
+        !is_text(list->element[first + 1]))
+        return false;
+    pair->member = slice_make(list->element[first]->str, list->element[first]->len);
+    pair->score = slice_make(list->element[first + 1]->str, list->element[first + 1]->len);
+    return true;
+}
+
+void redis_count_reconnect(struct redis_backend *b, bool is_first)
+{
+    if (!is_first)
+        layer_stats(b->base.layer)->reconnects++;
+}
+
+static void end_what_waits(struct redis_backend *b)
+{
+    struct dlist now;
+    dlist_init(&now);
+    dlist_splice(&now, &b->later); /* what callbacks add waits for the next turn */
+    struct dlist *node = NULL;
+    while ((node = dlist_take_first(&now)) != NULL) {
+        struct redis_later *later = CONTAINER_OF(node, struct redis_later, link);
+        later->call->done(later->call, later->err, later->why);
+        mem_free(later);
+    }
+}
+
+static void shrink(struct buf *buf)
+{
+    if (buf->cap > SEALED_KEEP)
+        buf_deinit(buf);
+}
+
+static void on_turn(uv_idle_t *handle)
+{
+    struct redis_backend *b = handle->data;
+    uv_idle_stop(handle);
+    redis_batches_flush(b);
+    for (unsigned i = 0; i < b->shard_count; i++)
+        redis_taken_flush(&b->shards[i]);
+    shrink(&b->sealed);
+    shrink(&b->body);
+    end_what_waits(b);
+}
+
+void redis_wake_turn(struct redis_backend *b)
+{
+    if (b->state != REDIS_CLOSING)
+        uv_idle_start(&b->turn, on_turn);
+}
+
+/* ---- the end ---- */
+
+static void free_backend(struct redis_backend *b)
+{
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        redis_members_deinit(&b->shards[i].members);
+        redis_reader_deinit(&b->shards[i]);
+    }
+    redis_normal_deinit(b);
+    redis_batches_deinit(&b->batches);
+    redis_scripts_deinit(&b->scripts);
+    wire_deinit(&b->wire);
+    buf_deinit(&b->sealed);
+    buf_deinit(&b->body);
+    buf_deinit(&b->scratch);
+    buf_deinit(&b->argv);
+    mem_free(b->shards);
+    mem_free(b);
+}
+
+static void on_part_closed(struct redis_backend *b)
+{
+    assert(b->open_handles > 0);
+    if (--b->open_handles > 0)
+        return;
+    end_what_waits(b);
+    void (*const closed)(void *ctx) = b->closed;
+    void *const ctx = b->closed_ctx;
+    free_backend(b);
+    if (closed != NULL)
+        closed(ctx);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+static void on_link_closed(void *ctx)
+{
+    on_part_closed(ctx);
+}
+
+static void close_link(struct redis_backend *b, struct redis_link *link)
+{
+    if (link == NULL)
+        return;
+    b->open_handles++;
+    redis_link_close(link, on_link_closed, b);
+}
+
+static void close_all(struct redis_backend *b)
+{
+    assert(b->state != REDIS_CLOSING);
+    redis_batches_flush(b); /* whose calls end with those of their links */
+    b->state = REDIS_CLOSING;
+    b->open_handles += 2;
+    uv_close((uv_handle_t *)&b->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&b->tick, on_handle_closed);
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        close_link(b, b->shards[i].link);
+        close_link(b, b->shards[i].reader.link);
+        close_link(b, b->shards[i].normal.link);
+    }
+}
+
+static void close_when_left(struct redis_backend *b)
+{
+    for (unsigned i = 0; i < b->shard_count; i++)
+        if (!b->shards[i].is_left)
+            return;
+    close_all(b);
+}
+
+void redis_shard_left(struct redis_shard *shard)
+{
+    shard->is_left = true;
+}
+
+/* Goes on with leaving where a shard has done a step; @shard's steps follow one another. */
+static void leave_step(struct redis_shard *shard, uint64_t now_ms)
+{
+    struct redis_backend *b = shard->backend;
+    if (!redis_link_is_up(shard->link) || now_ms >= b->leave_until_ms)
+        shard->is_left = true;
+    if (shard->is_left || shard->members.is_running || !redis_normal_is_told(shard))
+        return;
+    redis_upkeep_leave(shard);
+}
+
+static void redis_close(struct backend *base, void (*closed)(void *ctx), void *ctx)
+{
+    enum { LEAVE_TICK_MS = 10 };
+    struct redis_backend *b = redis_of(base);
+    assert(b->state == REDIS_OPEN);
+    b->state = REDIS_LEAVING;
+    b->closed = closed;
+    b->closed_ctx = ctx;
+    b->leave_until_ms = uv_now(b->uv) + b->config->timeout_ms;
+    redis_normal_leave(b);
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        struct redis_shard *shard = &b->shards[i];
+        redis_members_forget(shard);
+        if (redis_link_is_up(shard->link))
+            redis_members_run(shard);
+    }
+    redis_wake_turn(b);
+    redis_set_tick(b, LEAVE_TICK_MS);
+}
+
+/* ---- the beginning ---- */
+
+static void on_tick(uv_timer_t *handle)
+{
+    struct redis_backend *b = handle->data;
+    const uint64_t now_ms = uv_now(b->uv);
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        struct redis_shard *shard = &b->shards[i];
+        if (b->state == REDIS_LEAVING) {
+            leave_step(shard, now_ms);
+            continue;
+        }
+        redis_upkeep_tick(shard, now_ms);
+        redis_reader_tick(shard, now_ms);
+    }
+    if (b->state == REDIS_LEAVING)
+        close_when_left(b);
+    else
+        redis_normal_tick(b, now_ms);
+}
+
+void redis_set_tick(struct redis_backend *b, unsigned tick_ms)
+{
+    if (b->tick_ms == tick_ms)
+        return;
+    b->tick_ms = tick_ms;
+    uv_timer_start(&b->tick, on_tick, tick_ms, tick_ms);
+}
+
+static void on_command_up(void *ctx, bool is_first)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_backend *b = shard->backend;
+    if (b->state != REDIS_OPEN)
+        return;
+    log_event(LOG_INFO, "layer.redis.up", "host=%s version=%u", shard->host->text,
+              redis_link_version(shard->link));
+    redis_count_reconnect(b, is_first);
+    redis_scripts_load(&b->scripts, shard->link);
+    redis_upkeep_up(shard);
+    redis_members_recall(b);
+    redis_members_run(shard);
+    redis_taken_flush(shard);
+}
+
+static void on_command_down(void *ctx, const char *why)
+{
+    const struct redis_shard *shard = ctx;
+    if (shard->backend->state == REDIS_OPEN)
+        log_event(LOG_WARN, "layer.redis.down", "host=%s why=\"%s\"", shard->host->text, why);
+}
+
+static void on_command_push(void *ctx, const struct redisReply *reply)
+{
+    (void)ctx; /* this link asked for none */
+    (void)reply;
+}
+
+static const struct redis_link_ops command_ops = {
+    .up = on_command_up,
+    .down = on_command_down,
+    .push = on_command_push,
+};
+
+static const struct backend_ops redis_ops = {
+    .send = redis_send,
+    .group_send = redis_group_send,
+    .join = redis_join,
+    .leave = redis_leave,
+    .add = redis_add,
+    .discard = redis_discard,
+    .watch = redis_watch,
+    .want = redis_want,
+    .taken = redis_taken,
+    .put_back = redis_put_back,
+    .groups = redis_groups,
+    .flush = redis_flush,
+    .close = redis_close,
+};
+
+static enum err open_shard(struct redis_shard *shard, struct redis_backend *b, unsigned index)
+{
+    shard->backend = b;
+    shard->index = index;
+    shard->host = &b->config->hosts[index];
+    redis_members_init(&shard->members);
+    redis_normal_shard_init(&shard->normal);
+    redis_upkeep_init(shard);
+    b->shard_count = index + 1;
+    const enum err err = redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms,
+                                         &command_ops, shard);
+    return err == ERR_OK ? redis_reader_open(shard) : err;
+}
+
+enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t *uv,
+                            const struct layer_config *config, const char *node,
+                            struct err_text *why)
+{
+    if (strlen(config->prefix) > REDIS_PREFIX_MAX)
+        return err_fail(why, ERR_INVALID, "prefix is longer than %d bytes", REDIS_PREFIX_MAX);
+    assert(config->host_count > 0 && strlen(node) == NODE_ID_CHARS);
+    struct redis_backend *b = mem_alloc(sizeof(*b));
+    b->base.ops = &redis_ops;
+    b->base.layer = layer;
+    b->uv = uv;
+    b->config = config;
+    memcpy(b->node, node, NODE_ID_CHARS);
+    snprintf(b->own_tail, sizeof(b->own_tail), ".%s!", b->node);
+    redis_scripts_init(&b->scripts, uv);
+    redis_batches_init(&b->batches);
+    redis_normal_init(&b->normal);
+    wire_init(&b->wire, config);
+    buf_init(&b->sealed, SEALED_MAX);
+    buf_init(&b->body, WIRE_MEMBER_MAX);
+    buf_init(&b->scratch, NAME_MAX_BYTES);
+    buf_init(&b->argv, ARGV_MAX * sizeof(struct slice));
+    digest_random((uint8_t *)b->seed, sizeof(b->seed));
+    dlist_init(&b->later);
+    uv_idle_init(uv, &b->turn);
+    b->turn.data = b;
+    uv_timer_init(uv, &b->tick);
+    b->tick.data = b;
+    redis_set_tick(b, TICK_MS);
+
+    b->shards = mem_alloc(config->host_count * sizeof(*b->shards));
+    for (unsigned i = 0; i < config->host_count; i++) {
+        const enum err err = open_shard(&b->shards[i], b, i);
+        if (err != ERR_OK) {
+            close_all(b); /* what is open ends in the loop; nobody waits for it */
+            return err_fail(why, err, "%s: %s", config->hosts[i].text, err_str(err));
+        }
+    }
+    *out = &b->base;
+    return ERR_OK;
+}

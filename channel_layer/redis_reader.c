@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "channel_layer/redis_reader.h"
+
+#include "channel_layer/redis.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <hiredis/hiredis.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SOURCES_MAX = 256,
+    BATCH_FIRST = 16,
+    BATCH_MAX = 500,
+    BATCH_BYTES = 2 * 1024 * 1024, /* that a batch should not exceed */
+    PENDING_MAX = 1024 * 1024 * 1024,
+    POLL_MS = 5000, /* beside being told */
+    REST_MS = 1000, /* after a failure */
+    BLOCK_S = 1,    /* a new base waits so long at most */
+    TRACKING_SINCE = 6,
+};
+
+enum source_state {
+    SOURCE_DOWN,    /* no connection */
+    SOURCE_ASKING,  /* a read is under way */
+    SOURCE_WAITING, /* nothing is there; Redis tells, or BZPOPMIN does */
+    SOURCE_RESTING, /* something is wrong; tried again at next_ms */
+};
+
+/* One key. */
+struct redis_source {
+    struct redis_shard *shard;
+    enum source_state state;
+    bool is_dirty;      /* written to since the read that is under way began */
+    bool is_kept;       /* Redis refused to take out what was handed over */
+    unsigned batch;     /* messages of the next read */
+    uint64_t next_ms;   /* when it is read without being told */
+    struct buf pending; /* handed over, not known to be out: a length (uint32_t) and the bytes */
+    unsigned pending_count;
+    size_t base_len;
+    struct redis_key key;
+};
+
+static struct slice key_of(const struct redis_source *s)
+{
+    return slice_make(s->key.text, s->key.len);
+}
+
+static uint64_t now_of(const struct redis_source *s)
+{
+    return uv_now(s->shard->backend->uv);
+}
+
+static void rest(struct redis_source *s, uint64_t ms)
+{
+    const bool is_up = s->shard->reader.is_up;
+    s->state = is_up ? SOURCE_RESTING : SOURCE_DOWN;
+    s->next_ms = now_of(s) + ms;
+}
+
+/* ---- a message ---- */
+
+struct source_names {
+    struct backend_names names;
+    struct redis_backend *b;
+    struct wire_message message;
+    size_t at;
+};
+
+static bool next_name(struct backend_names *names, struct slice *name)
+{
+    struct source_names *n = CONTAINER_OF(names, struct source_names, names);
+    return wire_next_name(&n->message, &n->at, &n->b->scratch, name);
+}
+
+static void report_undecodable(struct redis_source *s, const char *why)
+{
+    struct redis_backend *b = s->shard->backend;
+    uint64_t held_back = 0;
+    layer_stats(b->base.layer)->dropped_undecodable++;
+    if (redis_notice(b, &b->decode_notice, &held_back))
+        log_event(LOG_WARN, "layer.message",
+                  "host=%s key=%s held_back=%" PRIu64 " text=\"a message was dropped: %s\"",
+                  s->shard->host->text, s->key.text, held_back, why);
+}
+
+static void hand_over(struct redis_source *s, struct slice member)
+{
+    struct redis_backend *b = s->shard->backend;
+    struct source_names names = {.names = {next_name}, .b = b};
+    struct err_text why;
+    b->body.len = 0;
+    if (wire_open(&b->wire, &names.message, &b->body, member, (uint64_t)redis_now(), &why) !=
+        ERR_OK) {
+        report_undecodable(s, why.text);
+        return;
+    }
+    layer_arrived(b->base.layer, &names.names, buf_slice(&b->body));
+}
+
+/* Remembers what was handed over. Without memory for that it is not handed over: false. */
+static bool note_pending(struct redis_source *s, struct slice member)
+{
+    const uint32_t len = (uint32_t)member.len;
+    if (member.len > PENDING_MAX / 2 || buf_reserve(&s->pending, sizeof(len) + len) != ERR_OK)
+        return false;
+    memcpy(s->pending.ptr + s->pending.len, &len, sizeof(len));
+    if (len > 0)
+        memcpy(s->pending.ptr + s->pending.len + sizeof(len), member.ptr, len);
+    s->pending.len += (uint32_t)sizeof(len) + len;
+    s->pending_count++;
+    return true;
+}
+
+/* ---- reading ---- */
+
+static void ask(struct redis_source *s);
+static void block(struct redis_shard *shard);
+
+static void report_refused(struct redis_source *s, const redisReply *reply, const char *said)
+{
+    struct redis_backend *b = s->shard->backend;
+    uint64_t held_back = 0;
+    struct err_text why;
+    (void)redis_refusal(reply, said, key_of(s), &why);
+    if (redis_notice(b, &b->key_notice, &held_back))
+        log_event(LOG_ERROR, "layer.redis.key", "held_back=%" PRIu64 " text=\"%s\"", held_back,
+                  why.text);
+}
+
+static void on_removed(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_source *s = ctx;
+    s->is_kept = err != ERR_OK || reply->type == REDIS_REPLY_ERROR;
+    if (err == ERR_OK && s->is_kept)
+        report_refused(s, reply, why);
+    if (s->is_kept)
+        return;
+    s->pending.len = 0;
+    s->pending_count = 0;
+    if (s->pending.cap > BATCH_BYTES)
+        buf_deinit(&s->pending);
+}
+
+/* Messages of the next read: more while they are many and small. */
+static unsigned next_batch(unsigned batch, size_t count, size_t bytes)
+{
+    if (count == 0)
+        return BATCH_FIRST;
+    if (count < batch)
+        return batch;
+    const size_t fit = BATCH_BYTES / (bytes / count + 1) + 1;
+    size_t next = (size_t)batch * 2;
+    if (next > fit)
+        next = fit;
+    return next > BATCH_MAX ? BATCH_MAX : (unsigned)next;
+}
+
+/* Whether all of @reply was handed over. */
+static bool hand_over_all(struct redis_source *s, const redisReply *reply)
+{
+    const struct redis_backend *b = s->shard->backend;
+    size_t bytes = 0;
+    for (size_t i = 0; i < reply->elements; i++) {
+        const redisReply *member = reply->element[i];
+        if (b->state != REDIS_OPEN)
+            return false;
+        if (member->type != REDIS_REPLY_STRING)
+            continue;
+        const struct slice message = slice_make(member->str, member->len);
+        if (!note_pending(s, message))
+            return false;
+        bytes += message.len;
+        hand_over(s, message);
+    }
+    s->batch = next_batch(s->batch, reply->elements, bytes);
+    return true;
+}
+
+static void on_read(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_source *s = ctx;
+    const bool was_kept = s->is_kept;
+    assert(s->state == SOURCE_ASKING);
+    s->is_kept = false;
+    s->state = SOURCE_WAITING;
+    s->next_ms = now_of(s) + POLL_MS;
+    if (err != ERR_OK || was_kept) {
+        rest(s, err == ERR_OK ? REST_MS : 0);
+    } else if (reply->type != REDIS_REPLY_ARRAY) {
+        if (reply->type == REDIS_REPLY_ERROR)
+            report_refused(s, reply, why);
+        rest(s, POLL_MS);
+    } else if (!hand_over_all(s, reply)) {
+        rest(s, REST_MS);
+    } else if (reply->elements > 0 || s->is_dirty) {
+        ask(s);
+    }
+    block(s->shard);
+}
+
+static void add_arg(struct buf *argv, struct slice arg)
+{
+    /* There is always room: a command has at most BATCH_MAX + 2, or SOURCES_MAX + 2 of them. */
+    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
+        abort();
+}
+
+static enum err give_argv(struct redis_shard *shard, redis_link_done *done, void *ctx)
+{
+    const struct buf *argv = &shard->backend->argv;
+    return redis_link_command(shard->reader.link, done, ctx, 0, argv->len / sizeof(struct slice),
+                              (const struct slice *)(const void *)argv->ptr);
+}
+
+static enum err remove_pending(struct redis_source *s)
+{
+    struct buf *argv = &s->shard->backend->argv;
+    argv->len = 0;
+    add_arg(argv, slice_str("ZREM"));
+    add_arg(argv, key_of(s));
+    for (uint32_t at = 0; at < s->pending.len;) {
+        uint32_t len = 0;
+        memcpy(&len, s->pending.ptr + at, sizeof(len));
+        at += (uint32_t)sizeof(len);
+        add_arg(argv, slice_make(s->pending.ptr + at, len));
+        at += len;
+    }
+    return give_argv(s->shard, on_removed, s);
+}
+
+/* Takes out what was handed over and reads on. */
+static void ask(struct redis_source *s)
+{
+    struct redis_number last;
+    if (!s->shard->reader.is_up || s->shard->backend->state != REDIS_OPEN) {
+        rest(s, 0);
+        return;
+    }
+    s->is_dirty = false;
+    s->is_kept = false;
+    enum err err = s->pending_count > 0 ? remove_pending(s) : ERR_OK;
+    const struct slice args[] = {slice_str("ZRANGE"), key_of(s), slice_str("0"),
+                                 redis_number(&last, (int64_t)s->batch - 1)};
+    if (err == ERR_OK)
+        err = redis_link_command(s->shard->reader.link, on_read, s, 0, 4, args);
+    if (err == ERR_OK)
+        s->state = SOURCE_ASKING;
+    else
+        rest(s, REST_MS);
+}
+
+/* ---- waiting without being told ---- */
+
+static struct redis_source *find_source(const struct redis_reader *r, struct slice key)
+{
+    for (size_t i = 0; i < r->source_count; i++)
+        if (slice_eq(key, key_of(r->sources[i])))
+            return r->sources[i];
+    return NULL;
+}
+
+static void on_popped(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_reader *r = &shard->reader;
+    (void)why; /* the read that follows has the same to say, of its key alone */
+    r->is_blocked = false;
+    if (err != ERR_OK || shard->backend->state != REDIS_OPEN)
+        return;
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
+        reply->element[0]->type == REDIS_REPLY_STRING &&
+        reply->element[1]->type == REDIS_REPLY_STRING) {
+        const redisReply *key = reply->element[0];
+        struct redis_source *s = find_source(r, slice_make(key->str, key->len));
+        if (s != NULL)
+            hand_over(s, slice_make(reply->element[1]->str, reply->element[1]->len));
+        if (s != NULL && s->state == SOURCE_WAITING)
+            ask(s);
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        r->retry_ms = uv_now(shard->backend->uv) + REST_MS;
+        for (size_t i = 0; i < r->source_count; i++)
+            if (r->sources[i]->state == SOURCE_WAITING)
+                ask(r->sources[i]);
+    }
+    block(shard);
+}
+
+/* Where Redis does not tell: blocks until something comes, once all keys are empty. */
+static void block(struct redis_shard *shard)
+{
+    struct redis_reader *r = &shard->reader;
+    struct redis_backend *b = shard->backend;
+    if (r->can_track || r->is_blocked || !r->is_up || b->state != REDIS_OPEN ||
+        uv_now(b->uv) < r->retry_ms)
+        return;
+    size_t keys = 0;
+    struct redis_number seconds;
+    b->argv.len = 0;
+    add_arg(&b->argv, slice_str("BZPOPMIN"));
+    for (size_t i = 0; i < r->source_count; i++) {
+        if (r->sources[i]->state == SOURCE_ASKING)
+            return; /* called again when it is answered */
+        if (r->sources[i]->state != SOURCE_WAITING)
+            continue;
+        add_arg(&b->argv, key_of(r->sources[i]));
+        keys++;
+    }
+    if (keys == 0)
+        return;
+    add_arg(&b->argv, redis_number(&seconds, BLOCK_S));
+    const struct buf *argv = &b->argv;
+    r->is_blocked =
+        redis_link_command(r->link, on_popped, shard, BLOCK_S * 1000 + b->config->timeout_ms,
+                           argv->len / sizeof(struct slice),
+                           (const struct slice *)(const void *)argv->ptr) == ERR_OK;
+}
+
+/* ---- being told ---- */
+
+bool redis_is_invalidation(const struct redisReply *push, const struct redisReply **keys)
+{
+    if (push->elements != 2 || push->element[0]->type != REDIS_REPLY_STRING ||
+        !slice_eq_str(slice_make(push->element[0]->str, push->element[0]->len), "invalidate"))
+        return false;
+    *keys = push->element[1]->type == REDIS_REPLY_ARRAY ? push->element[1] : NULL;
+    return true;
+}
+
+static void wake(struct redis_source *s)
+{
+    if (s->state == SOURCE_WAITING)
+        ask(s);
+    else
+        s->is_dirty = true;
+}
+
+static void on_push(void *ctx, const redisReply *push)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_reader *r = &shard->reader;
+    const redisReply *keys = NULL;
+    if (!redis_is_invalidation(push, &keys))
+        return;
+    if (keys == NULL) { /* all keys: Redis was emptied, the groups are gone */
+        for (size_t i = 0; i < r->source_count; i++)
+            wake(r->sources[i]);
+        redis_upkeep_beat_soon(shard);
+        return;
+    }
+    for (size_t i = 0; i < keys->elements; i++) {
+        const redisReply *key = keys->element[i];
+        struct redis_source *s =
+            key->type == REDIS_REPLY_STRING ? find_source(r, slice_make(key->str, key->len)) : NULL;
+        if (s != NULL)
+            wake(s);
+    }
+}
+
+/* ---- the connection ---- */
+
+static void ask_all(struct redis_reader *r)
+{
+    for (size_t i = 0; i < r->source_count; i++)
+        if (r->sources[i]->state != SOURCE_ASKING)
+            ask(r->sources[i]);
+}
+
+static void on_tracking(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_reader *r = &shard->reader;
+    if (err != ERR_OK)
+        return; /* the connection is lost again */
+    r->can_track = reply->type != REDIS_REPLY_ERROR;
+    if (!r->can_track)
+        log_event(LOG_WARN, "layer.redis.tracking",
+                  "host=%s text=\"Redis does not tell of writes (%s): messages are waited for by "
+                  "BZPOPMIN, and one may be lost when the connection is\"",
+                  shard->host->text, why);
+    r->is_up = true;
+    ask_all(r);
+}
+
+static void on_up(void *ctx, bool is_first)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_reader *r = &shard->reader;
+    if (shard->backend->state != REDIS_OPEN)
+        return;
+    redis_count_reconnect(shard->backend, is_first);
+    r->can_track = false;
+    if (redis_link_has_push(r->link) && redis_link_version(r->link) >= TRACKING_SINCE) {
+        /* NOLOOP: what is taken out by this connection is no news. */
+        const struct slice args[] = {slice_str("CLIENT"), slice_str("TRACKING"), slice_str("ON"),
+                                     slice_str("NOLOOP")};
+        if (redis_link_command(r->link, on_tracking, shard, 0, 4, args) == ERR_OK)
+            return;
+    }
+    r->is_up = true;
+    ask_all(r);
+}
+
+static void on_down(void *ctx, const char *why)
+{
+    struct redis_shard *shard = ctx;
+    struct redis_reader *r = &shard->reader;
+    (void)why; /* the command link says it */
+    r->is_up = false;
+    for (size_t i = 0; i < r->source_count; i++)
+        if (r->sources[i]->state != SOURCE_ASKING)
+            r->sources[i]->state = SOURCE_DOWN;
+}
+
+static const struct redis_link_ops reader_ops = {.up = on_up, .down = on_down, .push = on_push};
+
+enum err redis_reader_open(struct redis_shard *shard)
+{
+    struct redis_backend *b = shard->backend;
+    return redis_link_open(&shard->reader.link, b->uv, shard->host, b->config->timeout_ms,
+                           &reader_ops, shard);
+}
+
+void redis_reader_deinit(struct redis_shard *shard)
+{
+    struct redis_reader *r = &shard->reader;
+    for (size_t i = 0; i < r->source_count; i++) {
+        buf_deinit(&r->sources[i]->pending);
+        mem_free(r->sources[i]);
+    }
+    mem_free(r->sources);
+    *r = (struct redis_reader){0};
+}
+
+static void add_source(struct redis_shard *shard, struct slice base)
+{
+    struct redis_reader *r = &shard->reader;
+    struct redis_source *s = mem_alloc(sizeof(*s));
+    s->shard = shard;
+    s->batch = BATCH_FIRST;
+    buf_init(&s->pending, PENDING_MAX);
+    (void)redis_key(shard->backend, &s->key, "", base);
+    if (r->sources == NULL)
+        r->sources = mem_alloc(SOURCES_MAX * sizeof(struct redis_source *));
+    r->sources[r->source_count++] = s;
+    ask(s);
+}
+
+void redis_watch(struct backend *base, struct slice name, struct layer_call *call)
+{
+    struct redis_backend *b = redis_of(base);
+    struct redis_key key;
+    const struct slice nonlocal = name_nonlocal(name);
+    const struct redis_reader *first = &b->shards[0].reader;
+    const bool is_known = find_source(first, redis_key(b, &key, "", nonlocal)) != NULL;
+    if (!is_known && first->source_count == SOURCES_MAX) {
+        redis_end_later(b, call, ERR_UNAVAILABLE, "more than %d kinds of channel names",
+                        SOURCES_MAX);
+        return;
+    }
+    for (unsigned i = 0; i < b->shard_count && !is_known; i++)
+        add_source(&b->shards[i], nonlocal);
+    /* Redis need not be there: what is sent before it is read waits under the key. */
+    redis_end_later(b, call, ERR_OK, "%s", "");
+}
+
+void redis_reader_tick(struct redis_shard *shard, uint64_t now_ms)
+{
+    struct redis_reader *r = &shard->reader;
+    if (!r->is_up)
+        return;
+    for (size_t i = 0; i < r->source_count; i++) {
+        struct redis_source *s = r->sources[i];
+        const bool is_due = now_ms >= s->next_ms;
+        if (s->state == SOURCE_DOWN || (s->state == SOURCE_RESTING && is_due) ||
+            (s->state == SOURCE_WAITING && is_due && r->can_track))
+            ask(s);
+    }
+    block(shard);
+}

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "channel_layer/redis_taken.h"
+
+#include "channel_layer/redis.h"
+#include "core/log.h"
+#include "core/mem.h"
+
+#include <hiredis/hiredis.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum {
+    TELL_MAX = 200, /* messages of one command */
+    TELL_BYTES = 1024 * 1024,
+    RETRY_MS = 1000,
+    COMPARES = 3, /* after a doubt: a command of the lost connection may be done late */
+    COMPARE_FIRST_MS = 200,
+    COMPARE_LATER_MS = 15000,
+    COMPARE_MAX = 1000, /* messages looked at */
+    HANDLE_BITS = 32,
+};
+static const uint32_t no_slot = UINT32_MAX;
+
+struct redis_taken {
+    struct dlist link; /* one of the lists of its shard */
+    struct redis_shard *shard;
+    uint32_t slot;
+    uint32_t channel_len;
+    uint32_t len; /* of bytes */
+    char score[32];
+    uint8_t bytes[]; /* channel, ':', member: as it stands in the zset */
+};
+
+struct taken_slot {
+    struct redis_taken *taken; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+/* ---- the table ---- */
+
+void redis_taken_init(struct redis_taken_table *table)
+{
+    *table = (struct redis_taken_table){.free_first = no_slot};
+}
+
+void redis_taken_deinit(struct redis_taken_table *table)
+{
+    mem_free(table->slots);
+    redis_taken_init(table);
+}
+
+void redis_taken_lists_init(struct redis_taken_lists *lists)
+{
+    *lists = (struct redis_taken_lists){0};
+    dlist_init(&lists->held);
+    dlist_init(&lists->handled);
+    dlist_init(&lists->returning);
+    dlist_init(&lists->telling);
+}
+
+static struct redis_taken *taken_of(struct dlist *node)
+{
+    return CONTAINER_OF(node, struct redis_taken, link);
+}
+
+static void free_list(struct dlist *list)
+{
+    struct dlist *node = NULL;
+    while ((node = dlist_take_first(list)) != NULL)
+        mem_free(taken_of(node));
+}
+
+void redis_taken_lists_deinit(struct redis_taken_lists *lists)
+{
+    free_list(&lists->held);
+    free_list(&lists->handled);
+    free_list(&lists->returning);
+    free_list(&lists->telling);
+}
+
+static enum err reserve_slot(struct redis_taken_table *table)
+{
+    if (table->free_first != no_slot)
+        return ERR_OK;
+    const uint32_t old = table->slot_count;
+    const uint32_t count = old == 0 ? 16 : old * 2;
+    if (count > UINT32_MAX / 4)
+        return ERR_NOMEM;
+    struct taken_slot *slots = mem_try_resize(table->slots, count * sizeof(*slots));
+    if (slots == NULL)
+        return ERR_NOMEM;
+    table->slots = slots;
+    table->slot_count = count;
+    for (uint32_t i = old; i < count; i++) {
+        slots[i] = (struct taken_slot){.generation = 1, .next_free = table->free_first};
+        table->free_first = i;
+    }
+    return ERR_OK;
+}
+
+static struct redis_taken *new_taken(struct redis_shard *shard, struct slice named,
+                                     size_t channel_len, struct slice score)
+{
+    if (named.len > UINT32_MAX / 2 || score.len >= sizeof(((struct redis_taken *)0)->score))
+        return NULL;
+    struct redis_taken *t = mem_try(sizeof(*t) + named.len);
+    if (t == NULL)
+        return NULL;
+    dlist_init(&t->link);
+    t->shard = shard;
+    t->slot = no_slot;
+    t->channel_len = (uint32_t)channel_len;
+    t->len = (uint32_t)named.len;
+    memcpy(t->score, score.ptr, score.len);
+    t->score[score.len] = '\0';
+    if (named.ptr != NULL)
+        memcpy(t->bytes, named.ptr, named.len);
+    return t;
+}
+
+enum err redis_taken_add(struct redis_shard *shard, struct slice channel, struct slice member,
+                         struct slice score, uint64_t *handle)
+{
+    struct redis_taken_table *table = &shard->backend->normal.table;
+    if (reserve_slot(table) != ERR_OK)
+        return ERR_NOMEM;
+    const struct slice room = slice_make(NULL, channel.len + 1 + member.len);
+    struct redis_taken *t = new_taken(shard, room, channel.len, score);
+    if (t == NULL)
+        return ERR_NOMEM;
+    memcpy(t->bytes, channel.ptr, channel.len);
+    t->bytes[channel.len] = ':';
+    if (member.len > 0)
+        memcpy(t->bytes + channel.len + 1, member.ptr, member.len);
+    t->slot = table->free_first;
+    struct taken_slot *slot = &table->slots[t->slot];
+    table->free_first = slot->next_free;
+    slot->taken = t;
+    dlist_append(&shard->normal.taken.held, &t->link);
+    *handle = (uint64_t)slot->generation << HANDLE_BITS | t->slot;
+    return ERR_OK;
+}
+
+/* Takes it out of the table and puts it at the end of @list. */
+static void move_to(struct redis_taken *t, struct dlist *list)
+{
+    struct redis_taken_table *table = &t->shard->backend->normal.table;
+    if (t->slot != no_slot) {
+        struct taken_slot *slot = &table->slots[t->slot];
+        slot->taken = NULL;
+        slot->generation++;
+        slot->next_free = table->free_first;
+        table->free_first = t->slot;
+        t->slot = no_slot;
+    }
+    dlist_remove(&t->link);
+    dlist_append(list, &t->link);
+    redis_wake_turn(t->shard->backend);
+}
+
+static struct redis_taken *find_taken(struct redis_backend *b, uint64_t handle)
+{
+    const struct redis_taken_table *table = &b->normal.table;
+    const uint32_t index = (uint32_t)handle;
+    if (index >= table->slot_count || table->slots[index].generation != handle >> HANDLE_BITS)
+        return NULL;
+    return table->slots[index].taken;
+}
+
+void redis_taken(struct backend *base, struct slice channel, uint64_t handle)
+{
+    struct redis_taken *t = find_taken(redis_of(base), handle);
+    (void)channel; /* the handle says it */
+    if (t != NULL)
+        move_to(t, &t->shard->normal.taken.handled);
+}
+
+void redis_put_back(struct backend *base, struct slice channel, uint64_t handle)
+{
+    struct redis_taken *t = find_taken(redis_of(base), handle);
+    (void)channel;
+    if (t != NULL)
+        move_to(t, &t->shard->normal.taken.returning);
+}
+
+/* ---- telling ---- */
+
+static struct slice named_of(const struct redis_taken *t)
+{
+    return slice_make(t->bytes, t->len);
+}
+
+/* Moves as many of @list as one command takes to lists->telling. */
+static size_t collect(struct redis_taken_lists *lists, struct dlist *list)
+{
+    size_t count = 0;
+    size_t bytes = 0;
+    while (!dlist_is_empty(list) && count < TELL_MAX && bytes < TELL_BYTES) {
+        struct redis_taken *t = taken_of(dlist_take_first(list));
+        dlist_append(&lists->telling, &t->link);
+        bytes += t->len;
+        count++;
+    }
+    return count;
+}
+
+/* The end of one telling: what was not done is to be told again. */
+static void told(struct redis_shard *shard, bool is_done, struct dlist *back)
+{
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    lists->is_telling = false;
+    if (is_done) {
+        free_list(&lists->telling);
+    } else {
+        dlist_splice(back, &lists->telling);
+        lists->retry_ms = uv_now(shard->backend->uv) + RETRY_MS;
+    }
+    redis_wake_turn(shard->backend);
+}
+
+static void report(struct redis_shard *shard, const char *why)
+{
+    struct redis_backend *b = shard->backend;
+    uint64_t held_back = 0;
+    if (redis_notice(b, &b->key_notice, &held_back))
+        log_event(LOG_ERROR, "layer.redis.key", "held_back=%" PRIu64 " text=\"%s\"", held_back,
+                  why);
+}
+
+static void on_handled(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_shard *shard = ctx;
+    const bool is_refused = err == ERR_OK && reply->type == REDIS_REPLY_ERROR;
+    if (is_refused)
+        report(shard, why);
+    told(shard, err == ERR_OK && !is_refused, &shard->normal.taken.handled);
+}
+
+static void on_returned(void *ctx, const struct script_result *result)
+{
+    struct redis_shard *shard = ctx;
+    if (result->is_refused)
+        report(shard, result->why);
+    told(shard, result->err == ERR_OK, &shard->normal.taken.returning);
+}
+
+static void add_arg(struct buf *argv, struct slice arg)
+{
+    /* There is always room: a command has at most 4 * TELL_MAX + 4 of them. */
+    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
+        abort();
+}
+
+static enum err tell_handled(struct redis_shard *shard)
+{
+    struct redis_backend *b = shard->backend;
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    struct redis_key key;
+    b->argv.len = 0;
+    add_arg(&b->argv, slice_str("ZREM"));
+    add_arg(&b->argv, redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)));
+    for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
+        add_arg(&b->argv, named_of(taken_of(n)));
+    return redis_link_command(shard->link, on_handled, shard, 0, b->argv.len / sizeof(struct slice),
+                              (const struct slice *)(const void *)b->argv.ptr);
+}
+
+static enum err tell_returning(struct redis_shard *shard, size_t count)
+{
+    struct redis_backend *b = shard->backend;
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    struct redis_key nodes;
+    struct redis_key own;
+    struct redis_number expiry;
+    struct redis_key *keys = mem_alloc(count * sizeof(*keys));
+    b->argv.len = 0;
+    add_arg(&b->argv, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
+    add_arg(&b->argv, redis_key(b, &own, ":channelsd:taken:", slice_str(b->node)));
+    size_t i = 0;
+    for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
+        add_arg(&b->argv, redis_key(b, &keys[i++], "",
+                                    slice_make(taken_of(n)->bytes, taken_of(n)->channel_len)));
+    add_arg(&b->argv, slice_str(""));
+    add_arg(&b->argv, redis_number(&expiry, b->config->expiry_s));
+    for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next) {
+        const struct redis_taken *t = taken_of(n);
+        add_arg(&b->argv, named_of(t));
+        add_arg(&b->argv, slice_str(t->score));
+        add_arg(&b->argv, slice_make(t->bytes + t->channel_len + 1, t->len - t->channel_len - 1));
+    }
+    const struct script_args run = {
+        .script = SCRIPT_GIVE_BACK,
+        .timeout_ms = b->config->timeout_ms,
+        .key_count = count + 2,
+        .count = b->argv.len / sizeof(struct slice),
+        .args = (const struct slice *)(const void *)b->argv.ptr,
+    };
+    const enum err err = redis_run(shard, &run, on_returned, shard);
+    mem_free(keys);
+    return err;
+}
+
+void redis_taken_flush(struct redis_shard *shard)
+{
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    if (lists->is_telling || !redis_link_is_up(shard->link) ||
+        uv_now(shard->backend->uv) < lists->retry_ms)
+        return;
+    struct dlist *from = dlist_is_empty(&lists->handled) ? &lists->returning : &lists->handled;
+    const size_t count = collect(lists, from);
+    if (count == 0)
+        return;
+    lists->is_telling = true;
+    const enum err err =
+        from == &lists->handled ? tell_handled(shard) : tell_returning(shard, count);
+    if (err != ERR_OK)
+        told(shard, false, from);
+}
+
+/* ---- comparing ---- */
+
+static bool is_in(const struct dlist *list, struct slice named)
+{
+    for (struct dlist *n = list->next; n != list; n = n->next)
+        if (slice_eq(named, named_of(taken_of(n))))
+            return true;
+    return false;
+}
+
+static void compare(struct redis_shard *shard, struct slice named, struct slice score)
+{
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    const uint8_t *mark = memchr(named.ptr, ':', named.len);
+    if (mark == NULL || is_in(&lists->held, named) || is_in(&lists->handled, named) ||
+        is_in(&lists->returning, named) || is_in(&lists->telling, named))
+        return;
+    struct redis_taken *t = new_taken(shard, named, (size_t)(mark - named.ptr), score);
+    if (t == NULL)
+        return;
+    dlist_append(&lists->returning, &t->link);
+    redis_wake_turn(shard->backend);
+}
+
+static void on_compared(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct redis_shard *shard = ctx;
+    (void)why;
+    shard->normal.taken.is_comparing = false;
+    /* RESP2: member, score, member, …; RESP3: pairs of them, the score a double. */
+    if (err != ERR_OK || reply->type != REDIS_REPLY_ARRAY)
+        return;
+    struct redis_pair pair;
+    for (size_t at = 0; redis_next_pair(reply, &at, &pair);)
+        compare(shard, pair.member, pair.score);
+}
+
+void redis_taken_doubt(struct redis_shard *shard)
+{
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    lists->compares = COMPARES;
+    lists->compare_ms = uv_now(shard->backend->uv) + COMPARE_FIRST_MS;
+}
+
+void redis_taken_tick(struct redis_shard *shard, uint64_t now_ms)
+{
+    struct redis_backend *b = shard->backend;
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    struct redis_key key;
+    struct redis_number last;
+    redis_taken_flush(shard);
+    if (lists->compares == 0 || lists->is_comparing || now_ms < lists->compare_ms ||
+        shard->normal.link == NULL || !redis_link_is_up(shard->normal.link))
+        return;
+    /* On the link of the pops: what they bring is known before this answer comes. */
+    const struct slice args[] = {
+        slice_str("ZRANGE"),     redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)),
+        slice_str("0"),          redis_number(&last, COMPARE_MAX - 1),
+        slice_str("WITHSCORES"),
+    };
+    lists->is_comparing =
+        redis_link_command(shard->normal.link, on_compared, shard, 0, 5, args) == ERR_OK;
+    if (!lists->is_comparing)
+        return;
+    lists->compares--;
+    lists->compare_ms = now_ms + COMPARE_LATER_MS;
+}
+
+/* ---- the end ---- */
+
+void redis_taken_leave(struct redis_shard *shard)
+{
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    while (!dlist_is_empty(&lists->held))
+        move_to(taken_of(lists->held.next), &lists->returning);
+    lists->retry_ms = 0;
+}
+
+bool redis_taken_is_told(const struct redis_shard *shard)
+{
+    const struct redis_taken_lists *lists = &shard->normal.taken;
+    return !lists->is_telling && dlist_is_empty(&lists->handled) &&
+           dlist_is_empty(&lists->returning);
+}

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * What arrives through the backend, and what it does in trouble, on a real Redis.
+ */
+#include "tests/support/redis_backend_rig.h"
+
+#include "channel_layer/shard.h"
+
+/* ---- what arrives ---- */
+
+static bool has_all(void *ctx)
+{
+    const struct rig *rig = ctx;
+    return rig->layer.arrived >= 3000;
+}
+
+static void messages_arrive_once_and_leave_the_key(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    put_messages(*state, KEY, BASE "g.room", 0, 1500);
+    watch(&rig, BASE);
+    watch(&rig, BASE "abc");
+    put_messages(*state, KEY, BASE "g.room", 1500, 3000);
+    assert_true(rig_until(&rig, has_all, &rig));
+    for (unsigned i = 0; i < 3000; i++)
+        assert_int_equal(rig.layer.times[i], 1);
+    assert_string_equal(rig.layer.names, BASE "g.room ");
+    rig_close(&rig);
+    assert_int_equal(NUMBER(*state, "EXISTS " KEY), 0);
+}
+
+static void a_cut_connection_neither_loses_nor_doubles(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    watch(&rig, BASE);
+    for (unsigned n = 0; n < 3000; n += 100) {
+        put_messages(*state, KEY, BASE "g.room", n, n + 100);
+        for (unsigned i = 0; i < n % 7; i++)
+            uv_run(&rig.uv, UV_RUN_NOWAIT);
+        TELL_REDIS(*state, "CLIENT KILL TYPE normal SKIPME yes");
+    }
+    assert_true(rig_until(&rig, has_all, &rig));
+    for (unsigned i = 0; i < 3000; i++)
+        assert_int_equal(rig.layer.times[i], 1);
+    rig_close(&rig);
+}
+
+static bool has_one(void *ctx)
+{
+    return ((const struct rig *)ctx)->layer.arrived == 1;
+}
+
+static void a_message_wakes_the_reader_at_once(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    watch(&rig, BASE);
+    put_messages(*state, KEY, BASE "x", 0, 1);
+    assert_true(rig_until(&rig, has_one, &rig));
+    rig.layer.arrived = 0;
+    uv_update_time(&rig.uv);
+    const uint64_t start_ms = uv_now(&rig.uv);
+    put_messages(*state, KEY, BASE "x", 1, 2);
+    assert_true(rig_until(&rig, has_one, &rig));
+    assert_true(uv_now(&rig.uv) - start_ms < 1000);
+    rig_close(&rig);
+}
+
+static void a_message_that_does_not_decode_is_dropped_and_counted(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    TELL_REDIS(*state, "ZADD " KEY " 1 garbage 2 a");
+    put_messages(*state, KEY, BASE "x", 5, 6);
+    watch(&rig, BASE);
+    assert_true(rig_until(&rig, has_one, &rig));
+    assert_int_equal(rig.layer.stats.dropped_undecodable, 2);
+    rig_close(&rig);
+    assert_int_equal(NUMBER(*state, "EXISTS " KEY), 0);
+}
+
+static bool has_seen_wrong_key(void *ctx)
+{
+    return calls_of(ctx, "zrange") > 0;
+}
+
+static void a_key_of_another_type_is_tried_again_slowly(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    TELL_REDIS(*state, "SET " KEY " something");
+    TELL_REDIS(*state, "CONFIG RESETSTAT");
+    watch(&rig, BASE);
+    assert_true(rig_until(&rig, has_seen_wrong_key, *state));
+    for (unsigned i = 0; i < 20; i++)
+        uv_run(&rig.uv, UV_RUN_NOWAIT);
+    assert_int_equal(calls_of(*state, "zrange"), 1);
+    TELL_REDIS(*state, "DEL " KEY);
+    put_messages(*state, KEY, BASE "x", 0, 1);
+    for (unsigned i = 0; i < 2 && !rig_until(&rig, has_one, &rig); i++)
+        continue;
+    assert_true(has_one(&rig));
+    rig_close(&rig);
+}
+
+static void without_being_told_messages_are_waited_for(void **state)
+{
+    struct rig rig;
+    TELL_REDIS(*state, "ACL SETUSER default -client|tracking");
+    open_settled(&rig, *state, "");
+    put_messages(*state, KEY, BASE "g.room", 0, 1000);
+    watch(&rig, BASE);
+    watch(&rig, "other." NODE "!");
+    put_messages(*state, KEY, BASE "g.room", 1000, 2900);
+    put_messages(*state, "asgiother." NODE "!", "other." NODE "!x", 2900, 3000);
+    assert_true(rig_until(&rig, has_all, &rig));
+    for (unsigned i = 0; i < 3000; i++)
+        assert_int_equal(rig.layer.times[i], 1);
+    rig_close(&rig);
+}
+
+/* ---- several shards ---- */
+
+static bool has_twenty(void *ctx)
+{
+    const struct rig *rig = ctx;
+    return rig->layer.arrived == 20 && rig->layer.normal == 4;
+}
+
+static void both_shards_are_read_and_written(void **state)
+{
+    struct rig rig;
+    struct rig_call call;
+    struct rig_redis redis[2] = {0};
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        daemon_start(&redis[i].daemon, NULL);
+        rig_look(&redis[i]);
+        put_messages(&redis[i], KEY, BASE "x", 10 * i, 10 * i + 10);
+    }
+    rig_open_hosts(&rig, redis, 2, "");
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(send_to(&rig, &call, "jobs"), ERR_OK);
+    assert_int_equal(NUMBER(&redis[0], "ZCARD asgijobs"), 2);
+    assert_int_equal(NUMBER(&redis[1], "ZCARD asgijobs"), 2);
+    watch(&rig, BASE);
+    rig.b->ops->want(rig.b, slice_str("jobs"), 4);
+    assert_true(rig_until(&rig, has_twenty, &rig));
+    rig.b->ops->want(rig.b, slice_str("jobs"), 0);
+
+    /* A specific channel and a group each have one shard, the one that channels_redis reads. */
+    const unsigned of_channel = shard_of(slice_str(THEIRS), 2);
+    assert_int_equal(send_to(&rig, &call, THEIRS "x"), ERR_OK);
+    assert_int_equal(NUMBER(&redis[of_channel], "ZCARD asgi" THEIRS), 1);
+    assert_int_equal(NUMBER(&redis[1 - of_channel], "EXISTS asgi" THEIRS), 0);
+    const unsigned of_group = shard_of(slice_str("room"), 2);
+    TELL_REDIS(&redis[of_group], "ZADD asgi:group:room 4000000000 " THEIRS "x");
+    assert_int_equal(send_to_group(&rig, &call, "room"), ERR_OK);
+    assert_int_equal(NUMBER(&redis[of_channel], "ZCARD asgi" THEIRS), 2);
+
+    /* One that stands still holds up what needs it, and nothing else. */
+    kill(redis[1 - of_channel].daemon.pid, SIGSTOP);
+    assert_int_equal(send_to(&rig, &call, THEIRS "x"), ERR_OK);
+    kill(redis[1 - of_channel].daemon.pid, SIGCONT);
+    rig_close(&rig);
+    for (unsigned i = 0; i < 2; i++) {
+        redisFree(redis[i].client);
+        daemon_remove(&redis[i].daemon);
+    }
+}
+
+/* ---- normal channels ---- */
+
+static bool has_two(void *ctx)
+{
+    return ((const struct rig *)ctx)->layer.normal == 2;
+}
+
+static bool is_untaken(void *ctx)
+{
+    return NUMBER(ctx, "EXISTS asgi:channelsd:taken:" NODE) == 0;
+}
+
+static void what_is_wanted_is_taken_and_what_is_not_handled_goes_back(void **state)
+{
+    struct rig rig;
+    const struct slice channel = slice_str("jobs");
+    open_settled(&rig, *state, "");
+    put_messages(*state, "asgijobs", "jobs", 0, 3);
+    redisReply *before = ask_redis(*state, "ZRANGE asgijobs 1 1 WITHSCORES");
+    rig.b->ops->want(rig.b, channel, 2);
+    assert_true(rig_until(&rig, has_two, &rig));
+    assert_int_equal(NUMBER(*state, "ZCARD asgijobs"), 1);
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:channelsd:taken:" NODE), 2);
+    assert_true(NUMBER(*state, "TTL asgi:channelsd:taken:" NODE) > 1000);
+    rig.b->ops->taken(rig.b, channel, rig.layer.handles[0]);
+    rig.b->ops->taken(rig.b, channel, rig.layer.handles[0]); /* an old handle is none */
+    rig.b->ops->put_back(rig.b, channel, rig.layer.handles[1]);
+    assert_true(rig_until(&rig, is_untaken, *state));
+    assert_int_equal(NUMBER(*state, "ZCARD asgijobs"), 2);
+    redisReply *after = ask_redis(*state, "ZRANGE asgijobs 0 0 WITHSCORES");
+    assert_memory_equal(after->element[0]->str, before->element[0]->str, before->element[0]->len);
+    assert_string_equal(after->element[1]->str, before->element[1]->str);
+    freeReplyObject(before);
+    freeReplyObject(after);
+    rig_close(&rig);
+}
+
+static void a_wait_for_a_normal_channel_is_told_of_the_next_message(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    rig.layer.refuse_normal = 1;
+    rig.b->ops->want(rig.b, slice_str("jobs"), 3);
+    put_messages(*state, "asgijobs", "jobs", 0, 1);
+    put_messages(*state, "asgijobs", "jobs", 1, 2);
+    assert_true(rig_until(&rig, has_two, &rig)); /* the refused one came again */
+    assert_int_equal(rig.layer.times[0], 1);
+    assert_int_equal(rig.layer.times[1], 1);
+    rig_close(&rig);
+    assert_int_equal(NUMBER(*state, "ZCARD asgijobs"), 2); /* neither was handled */
+    assert_int_equal(NUMBER(*state, "DBSIZE"), 1);
+}
+
+static void what_a_dead_worker_of_channels_redis_left_comes_first(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    put_messages(*state, "asgijobs$inflight", "jobs", 0, 2);
+    rig.b->ops->want(rig.b, slice_str("jobs"), 2);
+    assert_true(rig_until(&rig, has_two, &rig));
+    assert_int_equal(NUMBER(*state, "EXISTS asgijobs$inflight"), 0);
+    rig_close(&rig);
+}
+
+static void a_message_that_was_moved_unseen_goes_back(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "");
+    rig.b->ops->want(rig.b, slice_str("jobs"), 1);
+    put_messages(*state, "asgijobs", "jobs", 0, 1);
+    struct rig *const ctx = &rig;
+    while (rig.layer.normal == 0)
+        uv_run(&ctx->uv, UV_RUN_ONCE);
+    /* As if the answer of a pop had been lost with its connection. */
+    redisReply *reply = ask_redis(*state, "ZRANGE asgi:channelsd:taken:" NODE " 0 0");
+    reply->element[0]->str[reply->element[0]->len - 1] ^= 1;
+    TELL_REDIS(*state, "ZADD asgi:channelsd:taken:" NODE " 5 %b", reply->element[0]->str,
+               reply->element[0]->len);
+    freeReplyObject(reply);
+    rig.b->ops->want(rig.b, slice_str("jobs"), 0);
+    TELL_REDIS(*state, "CLIENT KILL TYPE normal SKIPME yes");
+    while (NUMBER(*state, "ZCARD asgijobs") == 0)
+        uv_run(&ctx->uv, UV_RUN_ONCE);
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:channelsd:taken:" NODE), 1);
+    rig_close(&rig);
+}
+
+/* ---- nodes that are gone ---- */
+
+static bool is_swept(void *ctx)
+{
+    return NUMBER(ctx, "ZCARD asgi:channelsd:nodes") == 2; /* this and the other that lives */
+}
+
+static void the_members_and_messages_of_a_dead_node_are_seen_to(void **state)
+{
+    struct rig rig;
+    put_messages(*state, "asgi:channelsd:taken:" OTHER, "jobs", 0, 1);
+    redisReply *reply = ask_redis(*state, "ZRANGE asgi:channelsd:taken:" OTHER " 0 0");
+    TELL_REDIS(*state, "ZADD asgi:channelsd:taken:" OTHER " 4000000000.25 jobs:%b",
+               reply->element[0]->str, reply->element[0]->len);
+    TELL_REDIS(*state, "ZADD asgi:channelsd:nodes 1000 " OTHER " 1000 ~not-a-node");
+    TELL_REDIS(*state, "ZADD asgi:channelsd:nodes %ld " LIVING, (long)time(NULL));
+    for (unsigned i = 0; i < 300; i++) {
+        TELL_REDIS(*state, "SADD asgi:channelsd:groups:" OTHER " room%u", i);
+        TELL_REDIS(*state, "ZADD asgi:group:room%u 4000000000 specific." OTHER "!g.room%u", i, i);
+    }
+    TELL_REDIS(*state, "ZADD asgi:group:room7 4000000000 specific.python!x");
+    open_settled(&rig, *state, "");
+    for (unsigned i = 0; i < 3 && !rig_until(&rig, is_swept, *state); i++)
+        continue;
+    assert_true(is_swept(*state));
+    assert_int_equal(rig.layer.stats.swept, 300);
+    assert_int_equal(rig.layer.stats.restored, 1);
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:group:room7"), 1);
+    redisReply *back = ask_redis(*state, "ZRANGE asgijobs 0 -1 WITHSCORES");
+    assert_int_equal(back->elements, 2);
+    assert_memory_equal(back->element[0]->str, reply->element[0]->str, reply->element[0]->len);
+    assert_string_equal(back->element[1]->str, "4000000000.25");
+    freeReplyObject(back);
+    freeReplyObject(reply);
+    assert_int_equal(NUMBER(*state, "DBSIZE"), 3); /* jobs, room7 and the list of nodes */
+    rig_close(&rig);
+}
+
+static bool has_two_beats(void *ctx)
+{
+    redisReply *reply = ask_redis(ctx, "INFO commandstats");
+    const char *at = strstr(reply->str, "cmdstat_zrevrange:calls=");
+    const bool has = at != NULL && strtoul(at + strlen("cmdstat_zrevrange:calls="), NULL, 10) >= 2;
+    freeReplyObject(reply);
+    return has;
+}
+
+static void nobody_is_taken_for_gone_because_redis_was_away(void **state)
+{
+    struct rig rig;
+    TELL_REDIS(*state, "ZADD asgi:channelsd:nodes %ld " OTHER, (long)time(NULL) - 100);
+    TELL_REDIS(*state, "CONFIG RESETSTAT");
+    open_settled(&rig, *state, "");
+    assert_true(rig_until(&rig, has_two_beats, *state));
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:channelsd:nodes"), 3); /* with the mark */
+    redisReply *reply = ask_redis(*state, "ZSCORE asgi:channelsd:nodes " OTHER);
+    assert_int_equal(reply->type, REDIS_REPLY_STRING);
+    freeReplyObject(reply);
+    rig_close(&rig);
+}
+
+/* ---- troubles ---- */
+
+static void calls_end_in_time_when_redis_stands_still(void **state)
+{
+    struct rig_redis *redis = *state;
+    struct rig rig;
+    struct rig_call call;
+    open_settled(&rig, redis, "\"timeout\": 0.2");
+    kill(redis->daemon.pid, SIGSTOP);
+    const uint64_t start_ms = uv_now(&rig.uv);
+    const enum err sent = send_to(&rig, &call, "jobs");
+    const enum err joined = join(&rig, "room");
+    kill(redis->daemon.pid, SIGCONT);
+    assert_int_equal(sent, ERR_TIMEOUT);
+    assert_int_equal(joined, ERR_TIMEOUT);
+    assert_true(uv_now(&rig.uv) - start_ms < 1500);
+    rig_close(&rig);
+}
+
+static void calls_say_why_redis_cannot_be_reached(void **state)
+{
+    struct rig_redis nowhere = {.daemon = {.port = daemon_free_port()}};
+    struct rig rig;
+    struct rig_call call;
+    (void)state;
+    rig_open(&rig, &nowhere, "\"timeout\": 0.2");
+    watch(&rig, BASE);
+    assert_int_equal(send_to(&rig, &call, "jobs"), ERR_UNAVAILABLE);
+    assert_non_null(strstr(call.why, "127.0.0.1:"));
+    assert_int_equal(send_to_group(&rig, &call, "room"), ERR_UNAVAILABLE);
+    assert_int_equal(join(&rig, "room"), ERR_UNAVAILABLE);
+    rig_close(&rig);
+}
+
+static void calls_under_way_end_with_the_backend(void **state)
+{
+    struct rig_redis *redis = *state;
+    struct rig rig;
+    struct rig_call calls[3];
+    struct rig_body body;
+    struct rig_own own = {.own = {on_found}, .layer = &rig.layer};
+    open_settled(&rig, redis, "\"timeout\": 0.3");
+    for (unsigned i = 0; i < 3; i++)
+        call_init(&calls[i]);
+    kill(redis->daemon.pid, SIGSTOP);
+    rig.b->ops->send(rig.b, slice_str("jobs"), body_of(&body, 1), &calls[0].call);
+    rig.b->ops->group_send(rig.b, slice_str("room"), body_of(&body, 1), &calls[1].call, &own.own);
+    rig.b->ops->join(rig.b, slice_str("room"), &calls[2].call);
+    rig_close(&rig);
+    kill(redis->daemon.pid, SIGCONT);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(calls[i].ended, 1);
+        assert_true(calls[i].err == ERR_CLOSED || calls[i].err == ERR_TIMEOUT);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(messages_arrive_once_and_leave_the_key),
+        TEST(a_cut_connection_neither_loses_nor_doubles),
+        TEST(a_message_wakes_the_reader_at_once),
+        TEST(a_message_that_does_not_decode_is_dropped_and_counted),
+        TEST(a_key_of_another_type_is_tried_again_slowly),
+        TEST(without_being_told_messages_are_waited_for),
+        TEST(what_is_wanted_is_taken_and_what_is_not_handled_goes_back),
+        TEST(a_wait_for_a_normal_channel_is_told_of_the_next_message),
+        TEST(what_a_dead_worker_of_channels_redis_left_comes_first),
+        TEST(a_message_that_was_moved_unseen_goes_back),
+        TEST(the_members_and_messages_of_a_dead_node_are_seen_to),
+        TEST(nobody_is_taken_for_gone_because_redis_was_away),
+        TEST(calls_end_in_time_when_redis_stands_still),
+        TEST(calls_say_why_redis_cannot_be_reached),
+        TEST(calls_under_way_end_with_the_backend),
+        TEST(both_shards_are_read_and_written),
+    };
+    return cmocka_run_group_tests_name("redis_backend_arrivals", tests, start_server, stop_server);
+}
