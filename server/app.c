@@ -14,7 +14,10 @@
 #include "core/mem.h"
 #include "server/http/http_exchange.h"
 #include "server/process/file_limit.h"
+#include "server/process/layer_socket.h"
+#include "server/process/layer_thread.h"
 #include "server/process/replacement.h"
+#include "server/process/start_log.h"
 #include "server/process/supervisor.h"
 #include "server/process/terminal.h"
 #include "server/transport/admission.h"
@@ -71,6 +74,9 @@ struct app {
     uint16_t tcp_port;
     int unix_fd;
     unsigned listening; /* listeners that are open */
+    struct layer_thread layer;
+    int layer_fd;        /* bound; -1: none, or the thread has it */
+    bool has_layer_path; /* and it is to be unlinked */
 };
 
 #define TO(state) (1U << (state))
@@ -108,7 +114,8 @@ static void on_supervisor_finished(void *ctx)
     struct app *a = ctx;
     if (!app_move(a, APP_STOPPING))
         return;
-    stop_edges(a); /* before our mailbox closes: they report to it */
+    stop_edges(a);                /* before our mailbox closes: they report to it */
+    layer_thread_stop(&a->layer); /* behind the workers: what they were in is left in Redis, too */
     for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&a->signals[i], NULL);
     wheel_clear(&a->loop.wheel, &a->drain_deadline);
@@ -233,6 +240,12 @@ static void on_attach(void *ctx, unsigned edge, int fd, unsigned worker, struct 
     edge_post_attach(&a->edges[edge].edge, fd, worker, load);
 }
 
+static void on_attach_layer(void *ctx, int fd, unsigned worker)
+{
+    struct app *a = ctx;
+    layer_thread_post_attach(&a->layer, fd, worker);
+}
+
 static void on_retire(void *ctx, unsigned worker)
 {
     struct app *a = ctx;
@@ -245,18 +258,6 @@ static void on_detach(void *ctx, unsigned worker)
     struct app *a = ctx;
     for (unsigned i = 0; i < a->edge_count; i++)
         edge_post_detach(&a->edges[i].edge, worker);
-}
-
-static void log_listening(const struct app *a)
-{
-    const struct options *o = a->options;
-    const bool is_v6 = strchr(a->tcp_host, ':') != NULL;
-    if (o->has_tcp)
-        log_line(LOG_INFO,
-                 is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u",
-                 a->tcp_host, a->tcp_port);
-    if (o->unix_path != NULL)
-        log_line(LOG_INFO, "Listening on unix socket %s", o->unix_path);
 }
 
 static void on_workers_ready(void *ctx)
@@ -272,6 +273,8 @@ static void on_workers_ready(void *ctx)
             edge_post_listen(&e->edge, e->unix_fd, true);
         e->tcp_fd = e->unix_fd = -1;
     }
+    if (a->options->channels != NULL) /* nothing is listened on */
+        start_log_ready(a->options, "", 0);
 }
 
 static void on_failed(void *ctx, int code)
@@ -284,6 +287,7 @@ static void on_failed(void *ctx, int code)
 
 static const struct supervisor_ops supervisor_ops = {
     .attach = on_attach,
+    .attach_layer = on_attach_layer,
     .retire = on_retire,
     .detach = on_detach,
     .ready = on_workers_ready,
@@ -325,7 +329,7 @@ static void handle_listening(struct app *a)
     const unsigned kinds =
         (a->options->has_tcp ? 1U : 0U) + (a->options->unix_path != NULL ? 1U : 0U);
     if (++a->listening == a->edge_count * kinds)
-        log_listening(a);
+        start_log_ready(a->options, a->tcp_host, a->tcp_port);
 }
 
 static void deliver_report(struct mail *mail, void *ctx)
@@ -447,6 +451,22 @@ static enum err bind_listeners(struct app *a, struct err_text *why)
     return err;
 }
 
+static enum err bind_layer(struct app *a, struct err_text *why)
+{
+    if (a->options->layer_socket == NULL)
+        return ERR_OK;
+    const enum err err = layer_socket_bind(&a->layer_fd, a->options->layer_socket, why);
+    a->has_layer_path = err == ERR_OK;
+    return err;
+}
+
+static enum err start_layer(struct app *a, struct err_text *why)
+{
+    const int fd = a->layer_fd;
+    a->layer_fd = -1; /* the thread's now */
+    return layer_thread_start(&a->layer, a->edge_count + 1, a->options->layer_config, fd, why);
+}
+
 static void make_config(struct app *a)
 {
     const struct options *o = a->options;
@@ -488,15 +508,6 @@ static enum err open_edges(struct app *a, struct err_text *why)
     return ERR_OK;
 }
 
-static void log_start(const struct app *a)
-{
-    const struct options *o = a->options;
-    if (o->has_proxy_headers)
-        log_line(LOG_INFO, "Proxy headers are believed from: %s", o->forwarded_allow_ips);
-    if (o->workers > 1)
-        log_line(LOG_INFO, "Starting %u workers", o->workers);
-}
-
 static void close_listeners(struct app *a)
 {
     for (unsigned i = 0; i < a->edge_count; i++) {
@@ -504,13 +515,16 @@ static void close_listeners(struct app *a)
         close_fd(&a->edges[i].unix_fd);
     }
     close_unix(a);
+    close_fd(&a->layer_fd);
+    if (a->has_layer_path)
+        unlink(a->options->layer_socket);
 }
 
 static void serve(struct app *a)
 {
     wheel_entry_init(&a->drain_deadline, on_drain_deadline);
     open_signals(a);
-    log_start(a);
+    start_log_begin(a->options);
     supervisor_start(&a->supervisor, &supervisor_ops, a);
     loop_run(&a->loop);
 }
@@ -524,13 +538,16 @@ static void deinit_edges(struct app *a)
 
 int app_run(const struct options *options)
 {
-    struct app a = {.options = options, .edge_count = options->edge_loops, .unix_fd = -1};
+    struct app a = {
+        .options = options, .edge_count = options->edge_loops, .unix_fd = -1, .layer_fd = -1};
     struct err_text why = {.code = ERR_OK};
     a.exit_code = EXIT_FAILED;
     a.edges = mem_alloc(a.edge_count * sizeof(*a.edges));
     open_admission(&a);
     make_config(&a);
     enum err err = bind_listeners(&a, &why);
+    if (err == ERR_OK)
+        err = bind_layer(&a, &why);
     if (err != ERR_OK)
         goto close_listeners;
     err = loop_open(&a.loop, a.edge_count, &a);
@@ -540,12 +557,15 @@ int app_run(const struct options *options)
     }
     err = supervisor_init(&a.supervisor, &a.loop, options, a.edge_count, &why);
     if (err == ERR_OK)
+        err = start_layer(&a, &why);
+    if (err == ERR_OK)
         err = open_edges(&a, &why);
     if (err == ERR_OK) {
         a.exit_code = EXIT_OK;
         serve(&a);
     } else {
         stop_edges(&a);
+        layer_thread_stop(&a.layer);
         loop_close_handles(&a.loop);
         loop_run(&a.loop);
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/log.h"
 #include "server/app.h"
+#include "server/command/layer_command.h"
 #include "server/options.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, LOG_CLOSE_MS = 1000 };
@@ -13,11 +15,10 @@ static enum log_level level_of(int verbosity)
     return verbosity == 0 ? LOG_WARN : verbosity == 1 ? LOG_INFO : LOG_DEBUG;
 }
 
-int main(int argc, char **argv)
+static int serve(enum options_result result, struct options *options)
 {
-    struct options options;
     struct err_text why;
-    switch (options_parse(&options, argc, argv, stdout, stderr)) {
+    switch (result) {
     case OPTIONS_RUN:
         break;
     case OPTIONS_EXIT_OK:
@@ -28,17 +29,41 @@ int main(int argc, char **argv)
     signal(SIGPIPE,
            SIG_IGN); /* a peer that is gone is an error of write(), not the end of the process */
     const struct log_config config = {
-        .level = level_of(options.verbosity),
-        .format = options.log_format,
-        .access_path = options.access_log,
+        .level = level_of(options->verbosity),
+        .format = options->log_format,
+        .access_path = options->access_log,
     };
     if (log_open(&config, &why) != ERR_OK) {
         fprintf(stderr, "channelsd: %s\n", why.text);
-        options_deinit(&options);
+        options_deinit(options);
         return EXIT_FAILED;
     }
-    const int code = app_run(&options);
+    const int code = app_run(options);
     log_close(LOG_CLOSE_MS);
-    options_deinit(&options);
+    options_deinit(options);
     return code;
+}
+
+static int runworker_run(int argc, char **argv)
+{
+    struct options options;
+    return serve(options_parse_runworker(&options, argc, argv, stdout, stderr), &options);
+}
+
+/* Words that are commands and not an application, which has a ':'. */
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0] is the name; returns the exit status */
+} commands[] = {
+    {"layer", layer_command_run},
+    {"runworker", runworker_run},
+};
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    return serve(options_parse(&options, argc, argv, stdout, stderr), &options);
 }

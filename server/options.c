@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/options.h"
 
+#include "channel_layer/names.h"
 #include "core/log_escape.h"
 #include "core/mem.h"
 #include "server/options_table.h"
@@ -29,6 +30,7 @@ enum {
 struct parser {
     struct options *out;
     FILE *out_stream;
+    bool is_runworker;
     const struct option_row *rows;
     size_t row_count;
     bool is_seen[OPTIONS_TABLE_MAX];  /* on the command line: the environment is not asked */
@@ -91,7 +93,7 @@ static void source_name(char out[SOURCE_MAX], const struct option_row *row)
 static bool is_unset_by_empty(enum option_kind kind)
 {
     return kind == OPTION_HOST || kind == OPTION_UNIX_PATH || kind == OPTION_PATH ||
-           kind == OPTION_FIELD_NAME;
+           kind == OPTION_FIELD_NAME || kind == OPTION_LAYER_CONFIG;
 }
 
 static enum err set_row(struct parser *p, const struct option_row *row, const char *value,
@@ -146,8 +148,33 @@ static enum options_result read_option(struct parser *p, const struct option_row
     return OPTIONS_EXIT_OK;
 }
 
+static enum options_result add_channel(struct parser *p, const char *text)
+{
+    const struct slice name = slice_str(text);
+    if (!name_is_channel(name) || name_is_specific(name)) {
+        err_fail(
+            &p->why, ERR_INVALID,
+            "\"%.*s\" is no channel to receive from: expected up to %d letters, digits, \"-\", "
+            "\"_\" and \".\"",
+            VALUE_SHOWN, text, (int)NAME_MAX_CHARS);
+        return OPTIONS_BAD;
+    }
+    const char *before = p->out->channels != NULL ? p->out->channels : "";
+    const size_t len = strlen(before);
+    char *joined = mem_alloc(len + name.len + 2);
+    memcpy(joined, before, len);
+    if (len > 0)
+        joined[len] = ',';
+    memcpy(joined + len + (len > 0 ? 1 : 0), text, name.len);
+    mem_free(p->out->channels);
+    p->out->channels = joined;
+    return OPTIONS_RUN;
+}
+
 static enum options_result read_positional(struct parser *p, const char *text)
 {
+    if (p->is_runworker && strchr(text, ':') == NULL)
+        return add_channel(p, text);
     if (p->out->application != NULL) {
         err_fail(&p->why, ERR_INVALID,
                  "extra argument \"%.*s\": the application is already \"%.*s\"", VALUE_SHOWN, text,
@@ -263,6 +290,8 @@ static enum err read_env(struct parser *p)
 static enum err check_application(struct parser *p)
 {
     const char *text = p->out->application;
+    if (text == NULL && p->is_runworker)
+        return ERR_OK;
     if (text == NULL)
         return err_fail(
             &p->why, ERR_INVALID,
@@ -300,10 +329,45 @@ static unsigned count_usable_cores(void)
     return cores > EDGE_LOOPS_MAX ? EDGE_LOOPS_MAX : (unsigned)cores;
 }
 
+/* What is in the environment is for the server that is started beside. */
+static enum err check_runworker(struct parser *p)
+{
+    if (p->out->channels == NULL)
+        return err_fail(&p->why, ERR_INVALID,
+                        "the channels are missing: expected channelsd runworker CHANNEL...");
+    for (size_t i = 0; i < p->row_count; i++) {
+        const size_t offset = p->rows[i].offset;
+        const bool listens = offset == offsetof(struct options, host) ||
+                             offset == offsetof(struct options, port) ||
+                             offset == offsetof(struct options, unix_path);
+        if (options_table_has_field(&p->rows[i]) && listens && p->is_seen[i])
+            return err_fail(&p->why, ERR_INVALID,
+                            "--%s is not for runworker, which serves no clients", p->rows[i].name);
+    }
+    return ERR_OK;
+}
+
+static enum err finish_runworker(struct parser *p)
+{
+    struct options *out = p->out;
+    const enum err err = check_application(p);
+    if (err != ERR_OK)
+        return err;
+    mem_free(out->unix_path);
+    out->unix_path = NULL;
+    out->has_tcp = false;
+    mem_free(out->access_log);
+    out->access_log = NULL;
+    out->edge_loops = 1;
+    return ERR_OK;
+}
+
 /* The rules that need more than one option. */
 static enum err finish(struct parser *p)
 {
     struct options *out = p->out;
+    if (p->is_runworker)
+        return finish_runworker(p);
     enum err err = check_application(p);
     if (err == ERR_OK)
         err = check_proxy_headers(p);
@@ -329,10 +393,10 @@ static void print_refusal(FILE *out, const struct err_text *why)
     options_table_print_usage(out);
 }
 
-enum options_result options_parse(struct options *out, int argc, char **argv, FILE *out_stream,
-                                  FILE *err_stream)
+static enum options_result parse(struct options *out, int argc, char **argv, FILE *out_stream,
+                                 FILE *err_stream, bool is_runworker)
 {
-    struct parser p = {.out = out, .out_stream = out_stream};
+    struct parser p = {.out = out, .out_stream = out_stream, .is_runworker = is_runworker};
     p.rows = options_table_rows(&p.row_count);
     *out = (struct options){0};
     for (size_t i = 0; i < p.row_count; i++) {
@@ -341,6 +405,8 @@ enum options_result options_parse(struct options *out, int argc, char **argv, FI
     }
 
     enum options_result result = read_argv(&p, argc, argv);
+    if (result == OPTIONS_RUN && is_runworker && check_runworker(&p) != ERR_OK)
+        result = OPTIONS_BAD;
     if (result == OPTIONS_RUN && (read_env(&p) != ERR_OK || finish(&p) != ERR_OK))
         result = OPTIONS_BAD;
     if (result == OPTIONS_RUN)
@@ -350,6 +416,18 @@ enum options_result options_parse(struct options *out, int argc, char **argv, FI
         print_refusal(err_stream, &p.why);
     options_deinit(out);
     return result;
+}
+
+enum options_result options_parse(struct options *out, int argc, char **argv, FILE *out_stream,
+                                  FILE *err_stream)
+{
+    return parse(out, argc, argv, out_stream, err_stream, false);
+}
+
+enum options_result options_parse_runworker(struct options *out, int argc, char **argv,
+                                            FILE *out_stream, FILE *err_stream)
+{
+    return parse(out, argc, argv, out_stream, err_stream, true);
 }
 
 void options_deinit(struct options *options)
@@ -362,5 +440,6 @@ void options_deinit(struct options *options)
         mem_free(*(char **)(void *)((char *)options + rows[i].offset));
     }
     mem_free(options->application);
+    mem_free(options->channels);
     *options = (struct options){0};
 }

@@ -23,7 +23,8 @@ enum { OPTIONS_EXIT_BAD = 2 }; /* exit status that goes with OPTIONS_BAD */
 /* Times are milliseconds, -1 is never. Sizes are bytes; 0 is no limit where so said. Text belongs
  * to the struct. */
 struct options {
-    char *application; /* "module:attribute" */
+    char *application; /* "module:attribute"; NULL: the project's ASGI_APPLICATION (runworker) */
+    char *channels;    /* runworker: names with commas between them; NULL: clients are served */
 
     /* Where to listen. Both may be set. */
     bool has_tcp;
@@ -43,6 +44,12 @@ struct options {
     unsigned max_requests;              /* 0: never */
     uint64_t worker_memory_limit_bytes; /* 0: no limit */
     char *root_path;
+
+    /* The channel layer. */
+    char *layer_socket; /* where other processes of the host reach it; NULL: none */
+    char *layer_config; /* JSON; NULL: in memory */
+    bool adopts_layer;
+    char *layer_alias; /* runworker: which of CHANNEL_LAYERS */
 
     /* What is logged. */
     int verbosity;    /* 0 to 3 */
@@ -95,6 +102,10 @@ enum options_result {
  *            and holds nothing. */
 enum options_result options_parse(struct options *out, int argc, char **argv, FILE *out_stream,
                                   FILE *err_stream) MUST_CHECK;
+
+/* The same for `channelsd runworker [module:attribute] CHANNEL...`; nothing is listened on. */
+enum options_result options_parse_runworker(struct options *out, int argc, char **argv,
+                                            FILE *out_stream, FILE *err_stream) MUST_CHECK;
 
 /* Frees the text; @options is zeroed afterwards. */
 void options_deinit(struct options *options);

@@ -160,6 +160,8 @@ static bool is_shown(const struct option_row *row)
 void options_table_print_help(FILE *out)
 {
     fputs("usage: channelsd [options] module:attribute\n"
+          "       channelsd runworker [options] [module:attribute] CHANNEL...\n"
+          "       channelsd layer COMMAND [...]\n"
           "\n"
           "Serves the ASGI application that is the attribute of a Python module, over HTTP\n"
           "and WebSocket. The command line is that of daphne.\n",

@@ -31,13 +31,14 @@ enum option_kind {
     OPTION_LOG_FORMAT,
     OPTION_LOOP,
     OPTION_ACCELERATE,
-    OPTION_TRUST,   /* options.forwarded, too */
-    OPTION_EMPTY,   /* a flag that empties a text */
-    OPTION_INT,     /* int */
-    OPTION_COUNT,   /* unsigned */
-    OPTION_BYTES,   /* uint64_t */
-    OPTION_SECONDS, /* int64_t in milliseconds */
-    OPTION_FLAG,    /* bool */
+    OPTION_LAYER_CONFIG, /* kept as JSON */
+    OPTION_TRUST,        /* options.forwarded, too */
+    OPTION_EMPTY,        /* a flag that empties a text */
+    OPTION_INT,          /* int */
+    OPTION_COUNT,        /* unsigned */
+    OPTION_BYTES,        /* uint64_t */
+    OPTION_SECONDS,      /* int64_t in milliseconds */
+    OPTION_FLAG,         /* bool */
     OPTION_HELP,
     OPTION_VERSION,
     OPTION_PRINT_TABLE,

@@ -5,6 +5,7 @@
 #include "core/mem.h"
 #include "core/slice.h"
 #include "core/text.h"
+#include "server/layer_settings.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -211,6 +212,18 @@ static enum err set_trust(struct options *out, const struct option_row *row, con
     return ERR_OK;
 }
 
+static enum err set_layer_config(struct options *out, const struct option_row *row,
+                                 const char *value, const char *source, struct err_text *why)
+{
+    struct err_text inner = {0};
+    char *json = NULL;
+    if (layer_settings_load(&json, value, &inner) != ERR_OK)
+        return err_fail(why, ERR_INVALID, "%s: %.400s", source, inner.text);
+    set_text(out, row, json, strlen(json));
+    mem_free(json);
+    return ERR_OK;
+}
+
 static enum err set_log_format(struct options *out, const struct option_row *row, const char *value,
                                const char *source, struct err_text *why)
 {
@@ -285,6 +298,8 @@ enum err options_value_set(struct options *out, const struct option_row *row, co
         return set_trust(out, row, value, source, why);
     case OPTION_LOG_FORMAT:
         return set_log_format(out, row, value, source, why);
+    case OPTION_LAYER_CONFIG:
+        return set_layer_config(out, row, value, source, why);
     case OPTION_UNIX_PATH:
     case OPTION_PATH:
     case OPTION_FIELD_VALUE:

@@ -48,10 +48,11 @@ static void close_all(const int *fds, unsigned count)
         close(fds[i]);
 }
 
-/* A pair for each edge: @ours and @theirs have room for edge_count descriptors. */
+/* A pair for each edge and one for the channel layer, the last: @ours and @theirs have room for
+ * edge_count + 1 descriptors. */
 static enum err make_links(const struct supervisor *s, int *ours, int *theirs, struct err_text *why)
 {
-    for (unsigned i = 0; i < s->edge_count; i++) {
+    for (unsigned i = 0; i <= s->edge_count; i++) {
         int pair[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
             const int errnum = errno;
@@ -102,8 +103,8 @@ enum err supervisor_spawn(struct supervisor_seat *seat, struct worker_process **
                           struct err_text *why)
 {
     struct supervisor *s = seat->supervisor;
-    int ours[256];
-    int theirs[256];
+    int ours[256 + 1];
+    int theirs[256 + 1];
     enum err err = make_links(s, ours, theirs, why);
     if (err != ERR_OK)
         return err;
@@ -116,11 +117,12 @@ enum err supervisor_spawn(struct supervisor_seat *seat, struct worker_process **
         .max_clients = choose_max_clients(s),
         .link_count = s->edge_count,
         .child_fds = theirs,
+        .layer_fd = theirs[s->edge_count],
     };
     err = worker_process_spawn(&p, s->loop, &spec, &process_ops, why);
-    close_all(theirs, s->edge_count);
+    close_all(theirs, s->edge_count + 1);
     if (err != ERR_OK) {
-        close_all(ours, s->edge_count);
+        close_all(ours, s->edge_count + 1);
         return err;
     }
     p->ctx = seat;
@@ -129,6 +131,7 @@ enum err supervisor_spawn(struct supervisor_seat *seat, struct worker_process **
     dlist_append(&s->processes, &p->link);
     for (unsigned i = 0; i < s->edge_count; i++)
         s->ops->attach(s->ctx, i, ours[i], spec.number, worker_load_ref(p->load));
+    s->ops->attach_layer(s->ctx, ours[s->edge_count], spec.number);
     log_event(LOG_DEBUG, "worker.start", "worker=%u pid=%d", seat->number, p->process.pid);
     *out = p;
     return ERR_OK;

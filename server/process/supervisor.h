@@ -33,6 +33,8 @@ struct supervisor;
 struct supervisor_ops {
     /* The link of @worker for the edge @edge. Takes @fd and a reference to @load. */
     void (*attach)(void *ctx, unsigned edge, int fd, unsigned worker, struct worker_load *load);
+    /* The channel layer's end of what @worker speaks to it by. Takes @fd. */
+    void (*attach_layer)(void *ctx, int fd, unsigned worker);
     /* Other workers take what comes; the clients of @worker should end, and then it. */
     void (*retire)(void *ctx, unsigned worker);
     /* The process of @worker has ended: its clients must hear of it. */

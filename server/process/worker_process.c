@@ -11,7 +11,7 @@
 #include "core/mem.h"
 
 enum {
-    ARGS_MAX = 32,
+    ARGS_MAX = 40,
     FIRST_LINK_FD = 3,
     LINKS_MAX = 256, /* as --edge-loops */
     NUMBER_MAX = 32,
@@ -84,6 +84,7 @@ struct command {
     char links[LINKS_MAX * 4];
     char close_timeout[NUMBER_MAX];
     char seat[NUMBER_MAX];
+    char layer[NUMBER_MAX];
     char threads[NUMBER_MAX];
     char workers[NUMBER_MAX];
     char parent[NUMBER_MAX];
@@ -115,6 +116,7 @@ static void make_command(struct command *out, const struct worker_process_spec *
     snprintf(out->close_timeout, sizeof(out->close_timeout), "%.3f",
              (double)o->application_close_timeout_ms / 1000.0);
     snprintf(out->seat, sizeof(out->seat), "%u", spec->seat);
+    snprintf(out->layer, sizeof(out->layer), "%u", FIRST_LINK_FD + spec->link_count);
     snprintf(out->threads, sizeof(out->threads), "%u", o->threads);
     snprintf(out->workers, sizeof(out->workers), "%u", o->workers);
     snprintf(out->parent, sizeof(out->parent), "%d", (int)getpid());
@@ -125,8 +127,10 @@ static void make_command(struct command *out, const struct worker_process_spec *
         spec->python->package_dir,
         "--links",
         out->links,
+        "--layer",
+        out->layer,
         "--application",
-        o->application,
+        o->application != NULL ? o->application : "",
         "--application-close-timeout",
         out->close_timeout,
         "--log-fmt",
@@ -145,11 +149,22 @@ static void make_command(struct command *out, const struct worker_process_spec *
         out->seat,
         "--parent",
         out->parent,
-        o->verbosity >= 3 ? "--debug" : NULL,
         NULL,
     };
-    for (size_t i = 0; i < sizeof(args) / sizeof(args[0]); i++)
-        out->args[i] = arg(args[i]);
+    size_t count = 0;
+    for (; args[count] != NULL; count++)
+        out->args[count] = arg(args[count]);
+    if (o->adopts_layer)
+        out->args[count++] = arg("--adopt-layer");
+    if (o->channels != NULL) {
+        out->args[count++] = arg("--channels");
+        out->args[count++] = arg(o->channels);
+        out->args[count++] = arg("--layer-alias");
+        out->args[count++] = arg(o->layer_alias);
+    }
+    if (o->verbosity >= 3)
+        out->args[count++] = arg("--debug");
+    out->args[count] = NULL;
 }
 
 /* A terminal is handed on, so that colours and breakpoints work; anything else is relayed. */
@@ -186,7 +201,7 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
                               const struct worker_process_spec *spec,
                               const struct worker_process_ops *ops, struct err_text *why)
 {
-    uv_stdio_container_t stdio[FIRST_LINK_FD + LINKS_MAX];
+    uv_stdio_container_t stdio[FIRST_LINK_FD + LINKS_MAX + 1];
     struct command command;
     struct worker_process *p = mem_alloc(sizeof(*p));
     p->loop = loop;
@@ -202,12 +217,14 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
     for (unsigned i = 0; i < spec->link_count; i++)
         stdio[FIRST_LINK_FD + i] =
             (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = spec->child_fds[i]};
+    stdio[FIRST_LINK_FD + spec->link_count] =
+        (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = spec->layer_fd};
     const uv_process_options_t options = {
         .exit_cb = on_exit_status,
         .file = spec->python->interpreter,
         .args = command.args,
         .stdio = stdio,
-        .stdio_count = (int)(FIRST_LINK_FD + spec->link_count),
+        .stdio_count = (int)(FIRST_LINK_FD + spec->link_count + 1),
     };
     p->process.data = p;
     const int rc = uv_spawn(&loop->uv, &p->process, &options);

@@ -76,9 +76,11 @@ struct worker_process_spec {
     uint64_t max_clients; /* how many it should take; 0: any number */
     unsigned link_count;
     const int *child_fds; /* link_count descriptors that the process inherits */
+    int layer_fd;         /* another one: to the node of the channel layer */
 };
 
-/* Starts a worker. Ownership: @child_fds stay the caller's (close them afterwards).
+/* Starts a worker. Ownership: @child_fds and @layer_fd stay the caller's (close them
+ * afterwards).
  * Errors: ERR_IO and others; @why names the interpreter and the reason. */
 enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
                               const struct worker_process_spec *spec,

@@ -16,7 +16,9 @@ MAX_LINES = 600
 
 # Parsers and writers of protocols: bytes in, bytes out.
 SANS_IO = {
-    "buf", "chain", "link_proto", "log_format", "pack", "text", "wheel", "ws_frame", "ws_handshake", "ws_reader",
+    "base64", "buf", "chain", "fernet", "layer_proto", "link_proto", "log_format", "names", "pack", "pattern", "shard",
+    "strmap", "text", "wheel", "wire", "wire_body", "wire_json", "wire_json_write", "wire_msgpack", "ws_frame",
+    "ws_handshake", "ws_reader",
 }  # fmt: skip
 IO_HEADERS = re.compile(r"uv\.h|sys/socket\.h|sys/un\.h|netinet/.*|arpa/inet\.h|unistd\.h|sys/time\.h|poll\.h")
 IO_CALLS = re.compile(r"(?<![\w.>])(time|clock|clock_gettime|gettimeofday|uv_\w+)\s*\(")
@@ -47,12 +49,15 @@ THREAD_FILES = {
     "core/log_sink.h": "the queue of core/log.c",
     "core/mem.c": "the failing allocation that a test asks for, in whatever thread it happens",
     "server/app.c": "starts and joins the edge loops",
+    "server/process/layer_thread.c": "starts and joins the loop of the channel layer",
+    "server/process/layer_thread.h": "holds that thread",
     "server/transport/admission.c": "one count of the connections of all edges",
     "server/transport/admission.h": "one count of the connections of all edges",
 }
 
 # Files with objects in static storage that change (file -> why). Tables that are const do not count.
 GLOBALS = {
+    "core/json.c": "whether the JSON library, whose allocator has no context, was refused memory; one for each thread",
     "core/log.c": "the one sink, level and writing thread of a process",
     "core/mem.c": "the failing allocation that a test asks for",
 }

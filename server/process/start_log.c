@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server/process/start_log.h"
+
+#include <string.h>
+
+#include "core/log.h"
+
+void start_log_begin(const struct options *options)
+{
+    if (options->has_proxy_headers)
+        log_line(LOG_INFO, "Proxy headers are believed from: %s", options->forwarded_allow_ips);
+    if (options->workers > 1)
+        log_line(LOG_INFO, "Starting %u workers", options->workers);
+}
+
+void start_log_ready(const struct options *options, const char *tcp_host, uint16_t tcp_port)
+{
+    const bool is_v6 = strchr(tcp_host, ':') != NULL;
+    if (options->has_tcp)
+        log_line(LOG_INFO,
+                 is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u",
+                 tcp_host, tcp_port);
+    if (options->unix_path != NULL)
+        log_line(LOG_INFO, "Listening on unix socket %s", options->unix_path);
+    if (options->channels != NULL)
+        log_line(LOG_INFO, "Running workers for the channels %s", options->channels);
+}
