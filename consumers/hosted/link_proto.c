@@ -149,10 +149,19 @@ static enum err read_headers(struct link_answer *out, struct header *headers, st
     return ERR_OK;
 }
 
+/* Steps over the ids, so that whoever reads them later need not look for failures. */
+static void read_ids(struct link_answer *out, struct pack_reader *r)
+{
+    out->id_count = pack_read_array(r);
+    out->ids = *r;
+    for (uint32_t i = 0; i < out->id_count && !r->failed; i++)
+        (void)pack_read_uint(r);
+}
+
 static const uint32_t answer_items[LINK_ANSWER_OPS] = {
     [LINK_READY] = 3,       [LINK_START] = 6,       [LINK_ANSWER_BODY] = 4, [LINK_ACCEPT] = 4,
     [LINK_SEND] = 3,        [LINK_ANSWER_PART] = 5, [LINK_CLOSE] = 4,       [LINK_CONSUMED] = 4,
-    [LINK_BEAT_ANSWER] = 2, [LINK_END] = 3,
+    [LINK_BEAT_ANSWER] = 2, [LINK_END] = 3,         [LINK_SEND_MANY] = 3,
 };
 
 static enum err read_items(struct link_answer *out, struct header *headers, struct pack_reader *r)
@@ -207,6 +216,11 @@ static enum err read_items(struct link_answer *out, struct header *headers, stru
     case LINK_END:
         out->id = pack_read_uint(r);
         out->flag = pack_read_bool(r);
+        return ERR_OK;
+    case LINK_SEND_MANY:
+        read_ids(out, r);
+        out->is_text = next_is_str(r);
+        out->data = pack_read_bytes(r);
         return ERR_OK;
     case LINK_ANSWER_OPS:
         break;

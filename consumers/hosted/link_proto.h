@@ -54,6 +54,7 @@ enum link_answer_op {
     LINK_CONSUMED = 7,
     LINK_BEAT_ANSWER = 8,
     LINK_END = 9,
+    LINK_SEND_MANY = 10,
     LINK_ANSWER_OPS
 };
 
@@ -64,9 +65,13 @@ struct link_answer {
     uint64_t number;     /* START: status; CLOSE: code; CONSUMED: bytes; READY: version */
     uint64_t count;      /* CONSUMED: messages */
     struct slice data;   /* body, message, subprotocol (empty: none), reason */
-    bool is_text;        /* SEND, PART */
+    bool is_text;        /* SEND, SEND_MANY, PART */
     bool flag;           /* START, BODY: more; PART: last; END: failed */
     size_t header_count; /* START, ACCEPT: entries filled in the caller's array */
+    uint32_t id_count;   /* SEND_MANY */
+    /* SEND_MANY: stands before the first of id_count ids, all of them readable; each
+     * pack_read_uint() takes one. */
+    struct pack_reader ids;
 };
 
 /* Each of these writes at @out, which has LINK_SMALL_MAX bytes, and returns the byte behind. */

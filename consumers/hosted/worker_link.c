@@ -285,8 +285,21 @@ static void handle_client_answer(struct worker_link *link, struct link_slot *slo
         return;
     case LINK_READY:
     case LINK_BEAT_ANSWER:
+    case LINK_SEND_MANY:
     case LINK_ANSWER_OPS:
-        break; /* not about a client; handled by the caller */
+        break; /* not about one client; handled by the caller */
+    }
+}
+
+/* As a SEND for each of the ids. No slot comes or goes meanwhile: send() calls nobody back. */
+static void handle_send_many(struct worker_link *link, const struct link_answer *a)
+{
+    const enum message_kind kind = a->is_text ? MESSAGE_TEXT : MESSAGE_BINARY;
+    struct pack_reader ids = a->ids;
+    for (uint32_t i = 0; i < a->id_count; i++) {
+        const struct link_slot *slot = find_slot(link, pack_read_uint(&ids));
+        if (slot != NULL)
+            slot->client->ops->send(slot->client, kind, a->data, true, true);
     }
 }
 
@@ -346,6 +359,10 @@ static bool handle_answer(struct worker_link *link, const struct link_answer *a,
     }
     if (a->op == LINK_BEAT_ANSWER) {
         link->beat_answered = a->id;
+        return true;
+    }
+    if (a->op == LINK_SEND_MANY) {
+        handle_send_many(link, a);
         return true;
     }
     struct link_slot *slot = find_slot(link, a->id);

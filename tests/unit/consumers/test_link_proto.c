@@ -269,6 +269,13 @@ static const struct good_row good_rows[] = {
     {"BEAT", TEXT("\x92\x08\x07"), {.op = LINK_BEAT_ANSWER, .id = 7}},
     {"END", TEXT("\x93\x09\x05\xc3"), {.op = LINK_END, .id = 5, .flag = true}},
     {"END without failure", TEXT("\x93\x09\x05\xc2"), {.op = LINK_END, .id = 5}},
+    {"SEND_MANY of text",
+     TEXT("\x93\x0a\x93\x05\x06\xcd\x01\x00\xa2hi"),
+     {.op = LINK_SEND_MANY, .id_count = 3, .data = TEXT("hi"), .is_text = true}},
+    {"SEND_MANY of bytes",
+     TEXT("\x93\x0a\xdc\x00\x01\x05\xc4\x02hi"),
+     {.op = LINK_SEND_MANY, .id_count = 1, .data = TEXT("hi")}},
+    {"SEND_MANY to nobody", TEXT("\x93\x0a\x90\xa0"), {.op = LINK_SEND_MANY, .is_text = true}},
     {"the largest id",
      TEXT("\x93\x09\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xc2"),
      {.op = LINK_END, .id = UINT64_C(0x1fffffffffffff)}},
@@ -293,7 +300,7 @@ static void every_answer_is_read(void **state)
         if (got.op != want->op || got.id != want->id || got.number != want->number ||
             got.count != want->count || !slice_eq(got.data, want->data) ||
             got.is_text != want->is_text || got.flag != want->flag ||
-            got.header_count != want->header_count)
+            got.header_count != want->header_count || got.id_count != want->id_count)
             fail_msg("%s was read as something else", good_rows[i].why);
         if (got.header_count == 1)
             assert_true(slice_eq_str(found[0].name, "a") && slice_eq_str(found[0].value, "bc"));
@@ -334,7 +341,18 @@ static void what_the_protocol_does_not_allow_is_refused(void **state)
                                      "9\x05\xc2")},
         {"an op below zero", TEXT("\x93\xff\x05\xc2")},
         {"an op that is an array", TEXT("\x93\x91\x09\x05\xc2")},
-        {"an unknown op", TEXT("\x92\x0a\x05")},
+        {"an unknown op", TEXT("\x92\x0b\x05")},
+        {"the op behind the last", TEXT("\x93\x0b\x91\x05\xa0")},
+        {"ids that are one number", TEXT("\x93\x0a\x05\xa0")},
+        {"ids that are nil", TEXT("\x93\x0a\xc0\xa0")},
+        {"ids that are a bin", TEXT("\x93\x0a\xc4\x01\x05\xa0")},
+        {"ids that are a map", TEXT("\x93\x0a\x81\x05\x06\xa0")},
+        {"an id among others that is nil", TEXT("\x93\x0a\x93\x05\xc0\x06\xa0")},
+        {"an id among others below zero", TEXT("\x93\x0a\x92\x05\xff\xa0")},
+        {"an id among others that is an array", TEXT("\x93\x0a\x92\x05\x91\x06\xa0")},
+        {"more ids than bytes", TEXT("\x93\x0a\xdd\xff\xff\xff\xff\x05\xa0")},
+        {"a message to many that is nil", TEXT("\x93\x0a\x91\x05\xc0")},
+        {"a message to many that is an array", TEXT("\x93\x0a\x91\x05\x90")},
         {"an op of 2^32", TEXT("\x93\xcf\x00\x00\x00\x01\x00\x00\x00\x09\x05\xc2")},
         {"the largest op", TEXT("\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\x05")},
         {"an item too few", TEXT("\x92\x09\x05")},
@@ -438,6 +456,52 @@ static void the_ceilings_hold_at_n_and_n_plus_1(void **state)
     assert_int_equal(read_headers_of(LINK_HEADERS_MAX + 1), ERR_PROTO);
 }
 
+static void the_ids_of_a_send_many_are_read_in_their_order(void **state)
+{
+    (void)state;
+    struct link_answer got;
+    uint8_t *block = NULL;
+    static const struct slice record = TEXT("\x93\x0a\x94\x05\xcc\x80\x00"
+                                            "\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xa1!");
+    static const uint64_t want[] = {5, 128, 0, UINT64_C(0x1fffffffffffff)};
+    assert_int_equal(read_answer(&got, record, &block), ERR_OK);
+    assert_int_equal(got.id_count, UNIT_ROWS(want));
+    for (size_t i = 0; i < UNIT_ROWS(want); i++)
+        assert_true(pack_read_uint(&got.ids) == want[i]);
+    assert_false(got.ids.failed);
+    free(block);
+}
+
+/* [10, [5, ...], bin of @len bytes], with as many ids as fit in @size bytes. */
+static enum err read_send_many_of(size_t size, size_t len)
+{
+    struct link_answer got;
+    uint8_t *block = NULL;
+    const size_t count = size - 7 - 5 - len;
+    size_t at = 7;
+    memcpy(big, "\x93\x0a\xdd", 3);
+    for (unsigned i = 0; i < 4; i++)
+        big[3 + i] = (uint8_t)(count >> (24 - 8 * i));
+    memset(big + at, 5, count);
+    at += count;
+    big[at++] = 0xc6;
+    for (unsigned i = 0; i < 4; i++)
+        big[at++] = (uint8_t)(len >> (24 - 8 * i));
+    memset(big + at, 'b', len);
+    const enum err err = read_answer(&got, slice_make(big, size), &block);
+    assert_true(err != ERR_OK || got.id_count == count);
+    free(block);
+    return err;
+}
+
+static void a_send_many_may_fill_its_record(void **state)
+{
+    (void)state;
+    assert_int_equal(read_send_many_of(LINK_RECORD_MAX, 1), ERR_OK);
+    assert_int_equal(read_send_many_of(LINK_RECORD_MAX, LINK_PAYLOAD_MAX), ERR_OK);
+    assert_int_equal(read_send_many_of(LINK_RECORD_MAX, LINK_PAYLOAD_MAX + 1), ERR_PROTO);
+}
+
 static void changed_bytes_never_lead_out_of_the_record(void **state)
 {
     (void)state;
@@ -454,6 +518,10 @@ static void changed_bytes_never_lead_out_of_the_record(void **state)
             assert_true(got.data.len < row->in.len && got.header_count < row->in.len);
             assert_true(got.data.len == 0 || (got.data.ptr > block &&
                                               got.data.ptr + got.data.len <= block + row->in.len));
+            assert_true(got.id_count < row->in.len);
+            for (uint32_t i = 0; i < got.id_count; i++)
+                (void)pack_read_uint(&got.ids);
+            assert_false(got.id_count > 0 && got.ids.failed);
         }
         free(block);
     }
@@ -470,6 +538,8 @@ int main(void)
         cmocka_unit_test(no_beginning_of_an_answer_is_an_answer),
         cmocka_unit_test(what_the_protocol_does_not_allow_is_refused),
         cmocka_unit_test(the_ceilings_hold_at_n_and_n_plus_1),
+        cmocka_unit_test(the_ids_of_a_send_many_are_read_in_their_order),
+        cmocka_unit_test(a_send_many_may_fill_its_record),
         cmocka_unit_test(changed_bytes_never_lead_out_of_the_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -392,7 +392,8 @@ static void a_worker_that_breaks_the_protocol_is_lost(void **state)
     } rows[] = {
         {"a byte that msgpack never uses", {(const uint8_t *)"\xc1", 1}},
         {"a number", {(const uint8_t *)"\x05", 1}},
-        {"an unknown op", {(const uint8_t *)"\x92\x0a\x05", 3}},
+        {"an unknown op", {(const uint8_t *)"\x92\x0b\x05", 3}},
+        {"a bad id among good ones", {(const uint8_t *)"\x93\x0a\x92\x05\xc0\xa1x", 7}},
         {"another shape", {(const uint8_t *)"\x92\x09\x05", 3}},
         {"a nest without end",
          {(const uint8_t *)"\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91", 11}},
