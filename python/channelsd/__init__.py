@@ -5,4 +5,7 @@ The server itself is a C program; it starts `channelsd.worker` in as many proces
 runs the ASGI application.
 """
 
+from .fanout import fanout
+
+__all__ = ["fanout"]
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ import sys
 import msgpack
 
 from .http import HttpRequest
-from .protocol import RECORD_MAX, VERSION, ProtocolError, ToEdge
+from .protocol import MANY_MAX, RECORD_MAX, VERSION, ProtocolError, ToEdge
 from .websocket import WebSocket
 
 logger = logging.getLogger("channelsd.server")
@@ -132,6 +132,11 @@ class Link:
         self.pack(record)
         if not self.scheduled:
             self.schedule()
+
+    def send_many(self, ids, content):
+        """Queues one message, str or bytes of at most PAYLOAD_MAX, for many WebSockets; their windows are the caller's."""
+        for start in range(0, len(ids), MANY_MAX):
+            self.put((ToEdge.SEND_MANY, ids[start : start + MANY_MAX], content))
 
     def schedule(self):
         self.scheduled = True

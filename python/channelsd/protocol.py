@@ -13,6 +13,9 @@ CREDIT_BYTES = 32 * 1024
 CREDIT_MESSAGES = 64
 CREDIT_IDLE_BYTES = 16 * 1024
 
+# Ids in one SEND_MANY: nine bytes each at most, so that a message of PAYLOAD_MAX has room beside them in RECORD_MAX.
+MANY_MAX = 20_000
+
 # Header names and values of one response. A START record carries them with up to PAYLOAD_MAX of body, so they must
 # leave room for it in RECORD_MAX.
 HEADERS_MAX = 128 * 1024
@@ -47,6 +50,7 @@ class ToEdge:
     CREDIT = 7
     BEAT = 8
     END = 9
+    SEND_MANY = 10
 
 
 class ProtocolError(Exception):

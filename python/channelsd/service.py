@@ -33,6 +33,7 @@ class Worker:
         self._stopped = False
         self._idle = None
         self.links = [Link(self, fd) for fd in fds]
+        self._runners = []  # of channel names; see channelsd.runworker
 
     def startup(self, application):
         """Lifespan startup, then READY on every link. Raises LifespanFailed."""
@@ -42,6 +43,11 @@ class Worker:
         for link in self.links:
             link.start(application)
         self.loop.call_later(self._interval, self._check_lingering)
+
+    def run_channel(self, runner):
+        """Has a ChannelRunner begin; it ends with the worker."""
+        self._runners.append(runner)
+        runner.start()
 
     def serve(self):
         """Returns the exit code, after SHUTDOWN or the loss of a link."""
@@ -63,6 +69,12 @@ class Worker:
             self._idle.set_result(None)
             self._idle = None
 
+    def runner_ended(self, runner):
+        self._runners.remove(runner)
+        if self._idle is not None and not self._busy():
+            self._idle.set_result(None)
+            self._idle = None
+
     def link_shutdown(self, grace):
         """A link has no new ids for us; `grace`: seconds that the applications have to end."""
         if all(link.draining or link.lost for link in self.links):
@@ -80,7 +92,7 @@ class Worker:
         self._end(0)
 
     def _busy(self):
-        return any(link.busy() for link in self.links)
+        return bool(self._runners) or any(link.busy() for link in self.links)
 
     def _check_lingering(self):
         """Kills applications that outlived their client by the close timeout. One timer for all; nothing ends it."""
@@ -114,6 +126,8 @@ class Worker:
 
     def _end(self, grace):
         """Begins to end: waits `grace` seconds for the applications, cancels them, ends the lifespan."""
+        for runner in self._runners:
+            runner.stop()
         if self._ending is None:
             self._ending = self.loop.create_task(self._run_end(grace))
         elif not grace and self._idle is not None:
@@ -127,6 +141,8 @@ class Worker:
                 logger.info("Killed %i pending application instances", len(killed))
                 for session in killed:
                     session.kill()
+                for runner in self._runners:
+                    runner.kill()
                 await self._wait_idle(CANCEL_GRACE)
             await self._lifespan.shutdown(max(self.close_timeout, CANCEL_GRACE) if not self.exit_code else CANCEL_GRACE)
             await self._cancel_others()

@@ -19,10 +19,12 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from .accelerate import MODES, THREADS, install
 from .lifespan import LifespanFailed
 from .loader import LoadError, load_application
+from .runworker import ChannelRunner
 
 try:
     from .service import Worker
@@ -53,8 +55,14 @@ def parse_arguments(argv):
     """Returns the namespace, `links` as a list of descriptors and `log_level` as a number. Exits with 2 on an error."""
     parser = argparse.ArgumentParser(prog="channelsd-worker", description="Started by channelsd; not for use by hand.")
     parser.add_argument("--links", required=True, metavar="FD,FD", help="sockets to the edge loops")
+    parser.add_argument("--layer", type=int, default=None, metavar="FD", help="socket to the node of the channel layer")
+    parser.add_argument(
+        "--adopt-layer", action="store_true", help="serve layers of channels_redis in the settings by channelsd.layer"
+    )
     parser.add_argument("--accelerate", choices=MODES, default="exact", help="what of Channels and Django to replace")
-    parser.add_argument("--application", required=True, help="module.path:object")
+    parser.add_argument(
+        "--application", required=True, help="module.path:object; empty: ASGI_APPLICATION of the settings"
+    )
     parser.add_argument("--application-close-timeout", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--log-fmt", default="%(asctime)-15s %(levelname)-8s %(message)s", metavar="FORMAT")
     parser.add_argument("--log-level", default="INFO", metavar="LEVEL", help="name or number")
@@ -66,6 +74,10 @@ def parse_arguments(argv):
         "--threads", type=int, default=THREADS, metavar="COUNT", help="most request threads: --accelerate full"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="COUNT", help="how many there are of this worker")
+    parser.add_argument(
+        "--channels", default=None, metavar="NAME,NAME", help="consume these channels, serve no clients"
+    )
+    parser.add_argument("--layer-alias", default="default", metavar="NAME", help="their layer in CHANNEL_LAYERS")
     arguments = parser.parse_args(argv)
     try:
         arguments.links = [int(fd) for fd in arguments.links.split(",")]
@@ -137,9 +149,52 @@ def warn_of_layers():
             print(
                 f"channelsd: CHANNEL_LAYERS[{alias!r}] is Channels' in-memory layer, which lives in one process, and there "
                 "are several workers: a message to a group reaches only the clients of the worker that sends it. Use "
-                "channels_redis, or --workers 1",
+                "channelsd.layer.ChannelLayer or channels_redis, or --workers 1",
                 file=sys.stderr,
             )
+
+
+def attach_layer(arguments, loop):
+    """Connects the channel layer to its node. Before the import of the application, which may use it at once. Raises
+    StartError."""
+    if arguments.layer is not None:
+        try:
+            importlib.import_module("channelsd.layer").attach_worker(arguments.layer, loop)
+        except OSError as error:
+            raise StartError(EXIT_USAGE, f"--layer {arguments.layer}: {error}") from None
+    if arguments.adopt_layer:
+        importlib.import_module("channelsd.adopt").install()
+
+
+def project_application():
+    """The path of the application of the Django project. Raises StartError."""
+    sys.path.insert(0, str(Path.cwd()))  # as for the application itself
+    if "DJANGO_SETTINGS_MODULE" not in os.environ:
+        raise StartError(
+            EXIT_APPLICATION,
+            "name the application (channelsd runworker config.asgi:application CHANNEL...), or the settings whose "
+            "ASGI_APPLICATION is meant by DJANGO_SETTINGS_MODULE",
+        )
+    settings = importlib.import_module("django.conf").settings
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path or "." not in path:
+        raise StartError(EXIT_APPLICATION, f"ASGI_APPLICATION of {os.environ['DJANGO_SETTINGS_MODULE']} is {path!r}")
+    module, _, name = path.rpartition(".")
+    return f"{module}:{name}"
+
+
+def channel_runners(worker, application, arguments):
+    """What feeds each channel's messages to the application. Raises StartError."""
+    if arguments.channels is None:
+        return []
+    alias = arguments.layer_alias
+    try:
+        layer = importlib.import_module("channels.layers").get_channel_layer(alias)
+    except ImportError as error:
+        raise StartError(EXIT_APPLICATION, f"runworker needs Django Channels: {error}") from None
+    if layer is None:
+        raise StartError(EXIT_APPLICATION, f"CHANNEL_LAYERS has no {alias!r}: runworker has nothing to receive from")
+    return [ChannelRunner(worker, application, layer, channel) for channel in arguments.channels.split(",")]
 
 
 def start(arguments):
@@ -155,15 +210,19 @@ def start(arguments):
         worker = Worker(loop, arguments.links, arguments.application_close_timeout)
     except OSError as error:
         raise StartError(EXIT_USAGE, f"--links {','.join(map(str, arguments.links))}: {error}") from None
+    attach_layer(arguments, loop)
     try:
-        application = load_application(arguments.application)
+        application = load_application(arguments.application or project_application())
         # After the import, so that what the application itself has patched is seen and left alone. An application that
         # is no Django project has nothing to replace.
         if "django" in sys.modules:
             install(arguments.accelerate, threads=arguments.threads)
             if arguments.workers > 1 and arguments.index == 0:
                 warn_of_layers()
+        runners = channel_runners(worker, application, arguments)
         worker.startup(application)
+        for runner in runners:
+            worker.run_channel(runner)
     except LoadError as error:
         raise StartError(EXIT_APPLICATION, str(error)) from None
     except LifespanFailed as error:

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "python"
 APPS = Path(__file__).resolve().parent / "apps"
 
 HELLO, HTTP, BODY, WEBSOCKET, RECEIVE, PART, DISCONNECT, CREDIT, BEAT, SHUTDOWN = range(10)
-READY, START, W_BODY, ACCEPT, SEND, W_PART, CLOSE, W_CREDIT, W_BEAT, END = range(10)
+READY, START, W_BODY, ACCEPT, SEND, W_PART, CLOSE, W_CREDIT, W_BEAT, END, SEND_MANY = range(11)
 
 START_WORKER = f"import sys; sys.path.append({str(PACKAGE)!r}); from channelsd.worker import main; sys.exit(main())"
 
@@ -86,15 +86,17 @@ class Link:
 class Edge:
     """A worker with its links. `with Edge("probe:application") as edge:` waits for READY."""
 
-    def __init__(self, application, *options, links=1, cwd=APPS, env=None, ready=True):
+    def __init__(self, application, *options, links=1, cwd=APPS, env=None, ready=True, layer=None):
+        """`layer`: the worker's end of its socket to a node, which is closed here."""
         pairs = [socket.socketpair() for _ in range(links)]
         fds = [theirs.fileno() for _, theirs in pairs]
         environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment.update(env or {})
         self.process = subprocess.Popen(
             [sys.executable, "-c", START_WORKER]
-            + ["--links", ",".join(map(str, fds)), "--application", application, *options],
-            pass_fds=fds,
+            + ["--links", ",".join(map(str, fds)), "--application", application, *options]
+            + (["--layer", str(layer.fileno())] if layer else []),
+            pass_fds=fds + ([layer.fileno()] if layer else []),
             cwd=str(cwd),
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -104,6 +106,8 @@ class Edge:
         )
         for _, theirs in pairs:
             theirs.close()
+        if layer:
+            layer.close()
         self.stdout = Lines(self.process.stdout)
         self.stderr = Lines(self.process.stderr)
         self.links = [Link(ours) for ours, _ in pairs]

@@ -23,7 +23,18 @@ pytest.importorskip("channels")
 RUNNER = Path(__file__).resolve().parent / "accelerated" / "runner.py"
 SECONDS = 240  # for all scenarios of one loop
 pytestmark = pytest.mark.timeout(SECONDS)
-MODULES = ("turns", "sources", "kinds", "layers", "messages", "endings", "databases", "projects")
+MODULES = (
+    "turns",
+    "sources",
+    "kinds",
+    "layers",
+    "messages",
+    "endings",
+    "databases",
+    "projects",
+    "fanning",
+    "fanning_own",
+)
 
 
 def run(mode, loop):

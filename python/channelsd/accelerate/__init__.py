@@ -61,6 +61,7 @@ def _install_exact(report):
     from .consumers import install_consumers
     from .dispatch import install_dispatch
     from .memory import install_memory
+    from .node import install_node
     from .redis import install_redis
     from .stock import Stock
     from .sync import install_sync
@@ -73,6 +74,7 @@ def _install_exact(report):
     if "django.contrib.auth" in sys.modules:
         install_auth(report, stock, is_needless)
     install_memory(report, stock)
+    install_node(report, stock, is_needless)
     install_redis(report, stock)
 
 

@@ -220,6 +220,7 @@ def dispatcher(stock, has_hop):
             return await _run_socket(socket, dispatch)
         layers = [_layer_source(consumer_callable) for consumer_callable in consumer_callables[1:]]
         if socket is not None and count == 2 and layers[0] is not None:
+            layers[0].bind(socket, dispatch)
             return await _run_pair(socket, layers[0], dispatch)
         if socket is None and not any(layers):
             return await stock(consumer_callables, dispatch)

@@ -83,6 +83,10 @@ class ChannelSource(ChannelQueue):
         if queue is not self:
             queue._getters.append(self)
 
+    def bind(self, socket, dispatch):
+        """Told by channelsd.accelerate.dispatch before the first ask(): the consumer's WebSocket, and what it hands its
+        messages to."""
+
     # As one of the futures in asyncio.Queue._getters.
 
     def done(self):

@@ -16,7 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "python"))
 
 SECONDS = 20  # for one scenario
-MODULES = ("turns", "sources", "kinds", "layers", "messages", "endings", "databases", "projects")
+MODULES = (
+    "turns",
+    "sources",
+    "kinds",
+    "layers",
+    "messages",
+    "endings",
+    "databases",
+    "projects",
+    "fanning",
+    "fanning_own",
+)
 
 
 def configure(folder):
@@ -33,6 +44,7 @@ def configure(folder):
         CHANNEL_LAYERS={
             "default": {"BACKEND": memory, "CONFIG": {"capacity": 5}},
             "other": {"BACKEND": memory},
+            "node": {"BACKEND": "channelsd.layer.ChannelLayer"},  # made by scenarios: node_layer.py
         },
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(folder, "one.sqlite3")},
@@ -44,7 +56,7 @@ def configure(folder):
 
 
 def run(loop, function):
-    """The trace of one scenario."""
+    """The trace of one scenario, and what it does not compare."""
     from world import World, reset_layers
 
     reset_layers()
@@ -68,7 +80,7 @@ def run(loop, function):
     finally:
         world.close()
     gc.collect()
-    return world.trace
+    return world.trace, world.private
 
 
 def main():
@@ -89,14 +101,18 @@ def main():
         from world import scenario
 
         traces = {}
+        private = {}
         for module in MODULES:
             scenario.scenarios = {}
             importlib.import_module(module)
-            traces[module] = {
-                name: run(loop, function) for name, function in scenario.scenarios.items() if not names or name in names
-            }
+            traces[module] = {}
+            for name, function in scenario.scenarios.items():
+                if not names or name in names:
+                    traces[module][name], private[name] = run(loop, function)
     json.dump(
-        {"replacements": report.replacements, "skipped": report.skipped, "traces": traces}, sys.stdout, default=repr
+        {"replacements": report.replacements, "skipped": report.skipped, "traces": traces, "private": private},
+        sys.stdout,
+        default=repr,
     )
 
 

@@ -21,7 +21,7 @@ from channelsd.link import Link
 
 RECEIVE, PART, DISCONNECT = 4, 5, 6
 WEBSOCKET = 3
-READY, START, W_BODY, ACCEPT, SEND, W_PART, CLOSE, W_CREDIT, W_BEAT, END = range(10)
+READY, START, W_BODY, ACCEPT, SEND, W_PART, CLOSE, W_CREDIT, W_BEAT, END, SEND_MANY = range(11)
 NAMES = ("ready", "start", "body", "accept", "send", "part", "close", "credit", "beat", "end")
 
 TURNS = 40  # of the loop in one round of settle()
@@ -87,6 +87,8 @@ class World:
         self.loop = loop
         self.trace = []
         self.records = []
+        self.shared = []  # for how many clients each SEND_MANY was
+        self.private = {}  # what may differ between the modes, by name
         self.app = None  # the ASGI application
         self.tasks = {}  # client id -> task of its application
         self._count = 0
@@ -154,7 +156,12 @@ class World:
             except BlockingIOError:
                 break
             self._unpacker.feed(data)
-        self.records += [record for record in self._unpacker if record[0] != READY]
+        for record in self._unpacker:
+            if record[0] == SEND_MANY:
+                self.shared.append(len(record[1]))
+                self.records += [[SEND, id, record[2]] for id in record[1]]
+            elif record[0] != READY:
+                self.records.append(record)
 
     async def settle(self):
         """Returns when nothing happens any more."""

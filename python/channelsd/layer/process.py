@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What this process has of channel layers as a whole: the connection that a worker inherits, the pool, and what a fork
+does to them. Imports neither Django nor Channels."""
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+
+from . import paths
+from .connection import Answer, Connection, worker_socket
+from .errors import ChannelLayerUnavailable, error_of
+from .pool import Pool
+from .protocol import ToNode
+from .settings import Settings
+
+HOP_GRACE = 1.0
+
+
+class Worker:
+    """The connection of a worker of channelsd, on the worker's own loop."""
+
+    def __init__(self, fd, loop):
+        self.loop = loop
+        self._lock = threading.Lock()
+        self._layers = {}  # config -> Channels
+        self._announced = None
+        self.has_begun = False
+        # Without a loop until that runs: until then the application is being imported, and whoever calls blocks.
+        self.connection = Connection(None, None, "worker")
+        self.connection.use(worker_socket(fd))
+        loop.call_soon(self._begin)
+
+    def _begin(self):
+        """The loop's first turn."""
+        with self._lock:
+            self.has_begun = True
+            self.announce()
+            self.connection.adopt(self.loop)
+
+    def announce(self):
+        """Tells the node where other processes of the project look for it, once that is known."""
+        if self._announced is None:
+            path = paths.project_path()
+            if path is not None:
+                self._announced = path
+                self.connection.put((ToNode.LISTEN, path))
+
+    def channels(self, config):
+        """The layer with these settings; layers of several aliases with the same ones are one."""
+        channels = self._layers.get(config)
+        if channels is None:
+            channels = self._layers[config] = self.connection.add_layer(config)
+            self.announce()
+        return channels
+
+    def is_here(self, loop):
+        """Whether the connection is this loop's."""
+        return loop is self.loop and self.has_begun
+
+    async def hop(self, coroutine, timeout):
+        """Runs it in the worker's loop, from another. `timeout`: None for as long as it takes."""
+        try:
+            future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+        except RuntimeError:
+            coroutine.close()
+            raise ChannelLayerUnavailable("the worker has ended") from None
+        if timeout is None:
+            return await future
+        try:
+            return await asyncio.wait_for(future, timeout + HOP_GRACE)
+        except asyncio.TimeoutError:
+            raise ChannelLayerUnavailable("the worker's event loop does not run", maybe_sent=True) from None
+
+    def call_blocking(self, config, op, items, timeout):
+        """The same as Connection.call(), while the application is being imported. None: the loop has begun to run since."""
+        with self._lock:
+            if self.has_begun:
+                return None
+            channels = self.channels(config)
+            deadline = time.monotonic() + timeout
+            if not channels.is_open:
+                code, value = self._ask(channels, deadline, ToNode.OPEN, channels.config, channels.bases)
+                if code:
+                    raise error_of(code, value)
+                channels.opened(value[0], Settings(value[1]))
+            if op in (ToNode.GROUP_SEND, ToNode.SEND):
+                items = (items[0], channels.settings.pack(items[1]))
+            return self._ask(channels, deadline, op, *items)
+
+    def _ask(self, channels, deadline, op, *items):
+        answer = Answer()
+        self.connection.request(answer, channels, op, *items)
+        self.connection.exchange(answer, deadline)
+        if not answer.done():
+            raise ChannelLayerUnavailable("the channel layer's node does not answer", maybe_sent=True)
+        return answer.result
+
+
+class Process:
+    def __init__(self):
+        self.worker = None
+        self.pool = Pool()
+        self.layers = weakref.WeakSet()
+
+    def forked(self):
+        """In a child process, which is nobody's worker: it finds the node as any other process does."""
+        if self.worker is not None:
+            self.worker.connection.forked()
+            self.worker = None
+        self.pool.forked()
+        for layer in list(self.layers):
+            layer.forked()
+
+
+process = Process()
+os.register_at_fork(after_in_child=process.forked)
+
+
+def attach_worker(fd, loop):
+    """Called once in a worker, before the application is imported: the layers of this process go over the inherited
+    socket `fd`, on `loop`. Raises OSError if it is no socket."""
+    process.worker = Worker(fd, loop)
+
+
+def detach_worker():
+    """Closes the worker's connection. Its loop does not run any more."""
+    if process.worker is not None:
+        process.worker.connection.close()
