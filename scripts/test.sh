@@ -49,9 +49,11 @@ environment newest tests/requirements/browser.txt
 suite unit ctest --preset dev -j "$jobs" --output-on-failure --output-junit "$PWD/$results/unit.xml"
 suite lint scripts/lint.sh
 suite package scripts/check_package.sh
+suite library scripts/check_library.sh
 for versions in newest oldest; do
     python_suite $versions dev python -n 2 tests/python
     python_suite $versions dev integration -n 2 tests/integration
+    python_suite $versions dev interop -n 2 tests/interop
     python_suite $versions release examples --timeout 60 examples
 done
 python_suite newest dev conformance -n 2 tests/conformance
