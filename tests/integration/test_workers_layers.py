@@ -34,7 +34,7 @@ def test_in_memory_layer_with_several_workers_is_told_once(serve, project):
     assert len(lines) == 1, "however quiet the project's logging is"
     assert "CHANNEL_LAYERS['default'] is Channels' in-memory layer" in lines[0]
     assert "only the clients of the worker that sends it" in lines[0]
-    assert "Use channels_redis, or --workers 1" in lines[0]
+    assert "Use channelsd.layer.ChannelLayer or channels_redis, or --workers 1" in lines[0]
 
 
 def test_nothing_is_told_with_one_worker(serve, project):

@@ -3,6 +3,7 @@
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -13,38 +14,51 @@ from pathlib import Path
 START_SECONDS = 10
 
 
-def _free_port():
+def free_port():
+    """A TCP port of this host that nobody has at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
-class RedisServer:
-    """`with RedisServer() as redis:` gives `url` (TCP), `socket_url` (unix socket) and command()."""
+class RedisError(AssertionError):
+    """The server answered a command of the test with an error."""
 
-    def __init__(self):
+
+class RedisServer:
+    """`with RedisServer() as redis:` gives `url` (TCP), `socket_url` (unix socket) and command(). `arguments` are the
+    server's own; a word {folder} in one is the folder that is gone at the end. It can be killed and started again
+    (at the same port, empty), and stopped for a while."""
+
+    MODE = ()
+
+    def __init__(self, *arguments):
         self._folder = tempfile.TemporaryDirectory(prefix="channelsd-redis-")
-        self.path = str(Path(self._folder.name) / "redis.sock")
+        self.folder = Path(self._folder.name)
+        self.path = str(self.folder / "redis.sock")
         self.socket_url = f"unix://{self.path}"
+        self._arguments = [argument.format(folder=self.folder) for argument in arguments]
         self._process = None
         self._reader = None
 
     def __enter__(self):
-        program = shutil.which("redis-server")
-        assert program, "no redis-server on PATH: install it (apt-get install redis-server)"
         # Somebody else may take a free port before the server does: then it says so and another is tried.
         for _ in range(5):
-            port = _free_port()
-            if self._start(program, port):
-                self.port = port
-                self.url = f"redis://127.0.0.1:{port}/0"
+            self.port = free_port()
+            if self._start():
+                self.url = f"redis://127.0.0.1:{self.port}/0"
                 return self
         raise AssertionError("redis-server found no free port")
 
-    def _start(self, program, port):
+    def _command_line(self):
+        return ["--save", "", "--appendonly", "no"]
+
+    def _start(self):
+        program = shutil.which("redis-server")
+        assert program, "no redis-server on PATH: install it (apt-get install redis-server)"
         self._process = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", self.path]
-            + ["--save", "", "--appendonly", "no", "--dir", self._folder.name],
+            [program, *self._command_line(), "--port", str(self.port), "--bind", "127.0.0.1"]
+            + ["--unixsocket", self.path, "--dir", self._folder.name, *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -54,7 +68,7 @@ class RedisServer:
         watchdog.start()
         try:
             for line in self._process.stdout:
-                if "eady to accept connections" in line:
+                if "eady to accept connections" in line or "monitor master" in line:
                     # What it says later must not fill the pipe.
                     self._reader = threading.Thread(target=self._process.stdout.read)
                     self._reader.start()
@@ -66,30 +80,63 @@ class RedisServer:
         return False
 
     def __exit__(self, *_):
+        self.kill()
+        self._folder.cleanup()
+
+    def kill(self):
+        """As a machine that loses its power; what was in it is gone. Does nothing when it does not run."""
+        if self._process.stdout.closed:
+            return
         self._process.kill()
         self._process.wait()
         self._reader.join()
         self._process.stdout.close()
-        self._folder.cleanup()
+
+    def start_again(self):
+        """After kill(): the same port, with nothing in it."""
+        assert self._start(), f"redis-server could not have port {self.port} again"
+
+    def pause(self):
+        """Connections stay and are made, nothing is answered, until resume()."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self._process.send_signal(signal.SIGCONT)
 
     def command(self, *words):
-        """The answer to one command: str, int, None, or a list of these. Raises AssertionError for an error."""
+        """The answer to one command: str, int, None, or a list of these. Raises RedisError for an error."""
+        return _readable(self.raw(*words))
+
+    def raw(self, *words):
+        """The same with bytes as they are."""
+        return self.pipeline([words])[0]
+
+    def pipeline(self, commands):
+        """The answers to many commands, as bytes. Raises RedisError for the first error."""
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
             client.settimeout(START_SECONDS)
             client.connect(self.path)
-            words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-            request = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-            client.sendall(request)
-            with client.makefile("rb") as answer:
-                return self._read(answer)
+            request = bytearray()
+            for words in commands:
+                words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+                request += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+            # The server answers before it has read all: who only writes would wait for it for ever.
+            writer = threading.Thread(target=client.sendall, args=(request,))
+            writer.start()
+            try:
+                with client.makefile("rb") as answer:
+                    return [self._read(answer) for _ in commands]
+            finally:
+                client.shutdown(socket.SHUT_RDWR)
+                writer.join()
 
     def _read(self, answer):
         line = answer.readline()
         kind, text = line[:1], line[1:].rstrip(b"\r\n")
         if kind == b"-":
-            raise AssertionError(f"redis: {text.decode()}")
+            raise RedisError(f"redis: {text.decode()}")
         if kind == b"+":
-            return text.decode()
+            return text
         size = int(text)
         if kind == b":":
             return size
@@ -97,23 +144,56 @@ class RedisServer:
             return None
         if kind == b"*":
             return [self._read(answer) for _ in range(size)]
-        return answer.read(size + 2)[:-2].decode("utf-8", "backslashreplace")
+        return answer.read(size + 2)[:-2]
+
+    def info(self, section):
+        """INFO as a dict of str."""
+        lines = self.command("INFO", section).splitlines()
+        return dict(line.partition(":")[::2] for line in lines if ":" in line)
+
+    def calls(self):
+        """How often each command was called since the server started (or CONFIG RESETSTAT), by its lower-case name. What a
+        script or a transaction calls counts too."""
+        return {
+            name.removeprefix("cmdstat_"): int(text.partition("calls=")[2].partition(",")[0])
+            for name, text in self.info("commandstats").items()
+        }
 
     def blocked(self):
         """How many clients wait in a blocking command."""
-        line = next(line for line in self.command("INFO", "clients").splitlines() if line.startswith("blocked_clients"))
-        return int(line.partition(":")[2])
+        return int(self.info("clients")["blocked_clients"])
 
     def wait_blocked(self, count):
         """Returns when so many clients wait in a blocking command."""
-        deadline = time.monotonic() + START_SECONDS
-        while self.blocked() != count:
-            assert time.monotonic() < deadline, f"{self.blocked()} clients wait, not {count}"
+        self.wait_until(lambda: self.blocked() == count, f"{count} clients wait")
+
+    def wait_until(self, condition, what, seconds=START_SECONDS):
+        """Returns when condition() is true."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
             time.sleep(0.005)
+
+    def clients(self):
+        """CLIENT LIST as dicts, without the one that asks."""
+        lines = self.command("CLIENT", "LIST").splitlines()
+        clients = [dict(item.partition("=")[::2] for item in line.split()) for line in lines]
+        return [client for client in clients if client["cmd"] != "client|list"]
 
     def kill_blocked(self):
         """Cuts the connections of those that wait in a blocking command."""
-        for line in self.command("CLIENT", "LIST").splitlines():
-            client = dict(item.partition("=")[::2] for item in line.split())
+        for client in self.clients():
             if "b" in client["flags"]:
                 self.command("CLIENT", "KILL", "ID", client["id"])
+
+    def kill_clients(self):
+        """Cuts every connection but those of this class."""
+        for client in self.clients():
+            with contextlib.suppress(RedisError):  # one that left by itself
+                self.command("CLIENT", "KILL", "ID", client["id"])
+
+
+def _readable(answer):
+    if isinstance(answer, list):
+        return [_readable(item) for item in answer]
+    return answer.decode("utf-8", "backslashreplace") if isinstance(answer, bytes) else answer

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every way to a Redis that CONFIG["hosts"] can name, with both makes of layer on it."""
+
+import asyncio
+import contextlib
+
+import pytest
+from layer_rig import MIXED, take, until
+from redis_proxy import RedisProxy
+from redis_rig import Certificates, Failover, TlsRedis
+from redis_server import RedisServer
+
+MESSAGE = {"type": "x", "text": "\u2713"}
+
+
+@pytest.fixture(scope="module")
+def tls():
+    certificates = Certificates()
+    with TlsRedis(certificates) as server:
+        yield server
+    certificates.cleanup()
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A Redis with users: "app" with a password that needs escaping, and a default user with one."""
+    with RedisServer() as server:
+        server.command("ACL", "SETUSER", "app", "on", ">p@ss/w:rd", "~asgi*", "&*", "+@all")
+        server.command("ACL", "SETUSER", "reader", "on", ">x", "~asgi*", "&*", "-@all", "+ping", "+select", "+hello")
+        yield server
+
+
+async def exchange(layers, kind, **config):
+    """Each operation once."""
+    sender, reader = layers.pair(kind, **config)
+    channel = await reader.new_channel()
+    await reader.group_add("room", channel)
+    for call in (sender.send(channel, MESSAGE), sender.group_send("room", MESSAGE)):
+        await call
+        assert await take(reader, channel) == MESSAGE
+    await sender.send("jobs", MESSAGE)
+    assert await take(reader, "jobs") == MESSAGE
+
+
+HOSTS = {
+    "url": lambda redis: f"redis://127.0.0.1:{redis.port}",
+    "url with a database": lambda redis: f"redis://localhost:{redis.port}/3",
+    "url whose query wins": lambda redis: f"redis://127.0.0.1:{redis.port}/4?db=3",
+    "pair": lambda redis: ("127.0.0.1", redis.port),
+    "list": lambda redis: ["127.0.0.1", redis.port],
+    "dict": lambda redis: {"host": "127.0.0.1", "port": redis.port, "db": 3},
+    "address": lambda redis: {"address": f"redis://127.0.0.1:{redis.port}", "db": 3},
+    "address that wins": lambda redis: {"address": f"redis://127.0.0.1:{redis.port}/3", "db": 4},
+    "patient": lambda redis: {"address": f"redis://127.0.0.1:{redis.port}/3", "socket_timeout": None},
+    "unix socket": lambda redis: f"unix://{redis.path}",
+    "unix socket with a database": lambda redis: f"unix://{redis.path}?db=3",
+}
+DATABASE = {"url": 0, "pair": 0, "list": 0, "unix socket": 0}
+
+
+@pytest.mark.parametrize("kind", ["stock-to-ours", "ours-to-stock"])
+@pytest.mark.parametrize("form", HOSTS)
+async def test_forms_of_hosts(own_layers, redis, form, kind):
+    redis.command("FLUSHALL")
+    await exchange(own_layers([HOSTS[form](redis)]), kind)
+    there = [redis.pipeline([("SELECT", db), ("EXISTS", "asgi:group:room")])[1] for db in range(5)]
+    assert there.index(1) == DATABASE.get(form, 3) and sum(there) == 1, "the member of the group is still there"
+
+
+@pytest.mark.parametrize("kind", MIXED)
+@pytest.mark.parametrize(
+    "host",
+    [
+        lambda tls: f"rediss://127.0.0.1:{tls.tls_port}?ssl_ca_certs={tls.certificates.ca}",
+        lambda tls: {"address": f"rediss://localhost:{tls.tls_port}/2", "ssl_ca_certs": str(tls.certificates.ca)},
+        lambda tls: f"rediss://127.0.0.1:{tls.tls_port}?ssl_cert_reqs=none",
+    ],
+    ids=["authority in the url", "authority beside it", "unverified"],
+)
+async def test_tls(own_layers, tls, host, kind):
+    tls.command("FLUSHALL")
+    await exchange(own_layers([host(tls)]), kind)
+
+
+async def test_certificate_of_nobody_known_is_refused(own_layers, tls):
+    layer = own_layers([f"rediss://127.0.0.1:{tls.tls_port}"]).open("ours")
+    with pytest.raises(Exception, match=r"(?i)certificate") as error:
+        await layer.send("jobs", MESSAGE)
+    assert str(tls.tls_port) in str(error.value)
+
+
+async def test_plain_server_where_tls_is_spoken(own_layers, redis):
+    layer = own_layers([f"rediss://127.0.0.1:{redis.port}?ssl_cert_reqs=none"]).open("ours")
+    with pytest.raises(Exception, match=rf"{redis.port}"):
+        await layer.send("jobs", MESSAGE)
+
+
+@pytest.mark.parametrize("kind", MIXED)
+@pytest.mark.parametrize(
+    "host",
+    [
+        lambda guarded: f"redis://app:p%40ss%2Fw%3Ard@127.0.0.1:{guarded.port}/5",
+        lambda guarded: {
+            "host": "127.0.0.1",
+            "port": guarded.port,
+            "username": "app",
+            "password": "p@ss/w:rd",
+            "db": 5,
+        },
+        lambda guarded: f"unix://app:p%40ss%2Fw%3Ard@{guarded.path}?db=5",
+    ],
+    ids=["url", "dict", "unix socket"],
+)
+async def test_user_and_password(own_layers, guarded, host, kind):
+    guarded.command("FLUSHALL")
+    await exchange(own_layers([host(guarded)]), kind)
+
+
+async def test_wrong_password_is_told_without_telling_it(own_layers, guarded):
+    layers = own_layers([f"redis://app:not-the-secret@127.0.0.1:{guarded.port}"])
+    layer = layers.open("ours")
+    with pytest.raises(Exception, match="WRONGPASS") as error:
+        await layer.send("jobs", MESSAGE)
+    assert str(guarded.port) in str(error.value)
+    log = layers.nodes.get("one", {"hosts": layers.hosts}).stderr.text()
+    assert "not-the-secret" not in log + str(error.value)
+
+
+async def test_right_password_given_later_is_enough(own_layers):
+    """Nobody starts the node again for a mistake on the other side."""
+    with RedisServer() as server:
+        layers = own_layers([f"redis://late:secret@127.0.0.1:{server.port}"])
+        layer = layers.open("ours")
+        with pytest.raises(Exception, match="WRONGPASS"):
+            await layer.send("jobs", MESSAGE)
+        server.command("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
+
+        async def is_sent():
+            with contextlib.suppress(Exception):
+                await layer.send("jobs", MESSAGE)
+                return True
+
+        await until(is_sent, "the password is right now")
+
+
+async def test_user_without_permission_is_told(own_layers, guarded):
+    layer = own_layers([f"redis://reader:x@127.0.0.1:{guarded.port}"]).open("ours")
+    for call in (layer.send("jobs", MESSAGE), layer.group_send("room", MESSAGE)):
+        with pytest.raises(Exception, match=r"NOPERM|permission"):
+            await call
+
+
+async def test_nobody_listens(own_layers):
+    with RedisServer() as server:
+        pass
+    layer = own_layers([server.url]).open("ours")
+    with pytest.raises(Exception, match=rf"127\.0\.0\.1:{server.port}"):
+        await layer.send("jobs", MESSAGE)
+
+
+# What came with Redis 6 and 7 and a layer might use.
+NEW_COMMANDS = [
+    "HELLO",
+    "ZMPOP",
+    "BZMPOP",
+    "LMPOP",
+    "LMOVE",
+    "GETEX",
+    "GETDEL",
+    "COPY",
+    "ZRANGESTORE",
+    "ZMSCORE",
+    "FCALL",
+]
+
+
+@pytest.mark.parametrize("kind", ["ours-to-ours", "ours-beside"])
+async def test_redis_5(own_layers, kind):
+    """One that says it is, and has none of what came later."""
+    gone = [word for name in NEW_COMMANDS for word in ("--rename-command", name, "")]
+    with RedisServer(*gone) as server:
+        version = server.info("server")["redis_version"].encode()
+        with RedisProxy(server.port, rewrite=(version, b"5" + version[1:])) as proxy:
+            await exchange(own_layers([proxy.url]), kind)
+
+
+@pytest.fixture
+def cluster():
+    """A Redis Cluster of one, which has all slots."""
+    with RedisServer("--cluster-enabled", "yes") as server:
+        server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        server.wait_until(lambda: "cluster_state:ok" in server.command("CLUSTER", "INFO"), "the cluster is up")
+        yield server
+
+
+async def to_three_keys(layer):
+    channels = ("jobs-1", "jobs-2", "jobs-3")
+    for channel in channels:
+        await layer.group_add("all", channel)
+    await layer.group_send("all", MESSAGE)
+    for channel in channels:
+        assert await take(layer, channel, 3) == MESSAGE
+
+
+@pytest.mark.parametrize("kind", ["stock-to-ours", "ours-to-stock", "ours-to-ours"])
+async def test_cluster_with_a_prefix_that_keeps_keys_together(own_layers, cluster, kind):
+    """wire-format §12.4."""
+    layers = own_layers([cluster.url])
+    await exchange(layers, kind, prefix="{asgi}")
+    await to_three_keys(layers.open("ours", prefix="{asgi}"))
+
+
+async def test_cluster_without_one_works_or_says_that_it_does_not(own_layers, cluster):
+    layers = own_layers([cluster.url])
+    layer = layers.open("ours")
+    node = layers.nodes.get("one", {"hosts": layers.hosts})
+    try:
+        await exchange(layers, "ours-to-ours")
+        await to_three_keys(layer)
+    except asyncio.TimeoutError:
+        assert "Redis Cluster" in node.stderr.text()
+    except (ConnectionError, NotImplementedError, RuntimeError) as error:
+        assert "Redis Cluster" in str(error)
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(own_layers, redis):
+    layers = own_layers([redis.url])
+    await exchange(layers, "ours-to-ours")
+    redis.command("SCRIPT", "FLUSH")
+    await exchange(layers, "ours-to-ours")
+
+
+@pytest.fixture
+def failover():
+    with Failover() as rig:
+        yield rig
+
+
+@pytest.mark.timeout(60)
+async def test_sentinel_failover(own_layers, failover):
+    """Reader and sender find the new master by themselves. What the sender was told was sent, and reached the new master,
+    arrives; groups are whole without anybody joining again."""
+    layers = own_layers([failover.host])
+    reader, sender = layers.open("ours"), layers.open("ours", "two")
+    stock = layers.open("stock")
+    channel, stock_channel = await reader.new_channel(), await stock.new_channel()
+    await reader.group_add("room", channel)
+    await stock.group_add("room", stock_channel)
+    await sender.group_send("room", {"type": "before"})
+    assert await take(reader, channel) == {"type": "before"}
+    await asyncio.get_running_loop().run_in_executor(None, failover.fail_over)
+    # The replica has the group, so that a message is for everybody as soon as it can be sent.
+    waiting = asyncio.ensure_future(take(reader, channel))
+
+    async def is_sent():
+        with contextlib.suppress(Exception):
+            await sender.group_send("room", {"type": "after"})
+            return True
+
+    await until(is_sent, "the new master takes messages")
+    assert await waiting == {"type": "after"}
+
+    async def is_sent_by_stock():
+        with contextlib.suppress(Exception):
+            await stock.group_send("room", {"type": "of stock"})
+            return True
+
+    await until(is_sent_by_stock, "channels_redis finds the new master too")
+    while (message := await take(reader, channel)) == {"type": "after"}:
+        pass
+    assert message == {"type": "of stock"}
+
+
+@pytest.mark.timeout(60)
+async def test_sentinel_through_both_makes(own_layers, failover):
+    for kind in MIXED:
+        await exchange(own_layers([failover.host]), kind)
+
+
+async def test_sentinel_that_knows_no_such_master(own_layers, failover):
+    layer = own_layers([{**failover.host, "master_name": "other"}]).open("ours")
+    with pytest.raises(Exception, match="other"):
+        await layer.send("jobs", MESSAGE)
