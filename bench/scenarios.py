@@ -53,8 +53,8 @@ def _connect(name, title, path="/ws/echo/", app=PROJECT):
     return Scenario(name, title, "handshake", "connect", load, app, small=("--connections", "4"))
 
 
-def _fanout(name, title, how, redis):
-    load = ("--path", "/ws/member/", "--publish-path", "/ws/publish/", "--json", "--connections", "1000", *how)
+def _fanout(name, title, how, redis, path="/ws/member/"):
+    load = ("--path", path, "--publish-path", "/ws/publish/", "--json", "--connections", "1000", *how)
     return Scenario(name, title, "delivery", "fanout", load, redis=redis, small=("--connections", "20"))
 
 
@@ -63,6 +63,7 @@ def _idle(name, title, app=PROJECT):
     return Scenario(name, title, "WebSocket", "idle", load, app, small=("--connections", "100"))
 
 
+MARKED = "/ws/marked/"
 SATURATED, BY_CLOCK = ("--window", "2"), ("--rate", "25")
 
 SCENARIOS = [
@@ -72,6 +73,8 @@ SCENARIOS = [
     _fanout("fanout_rate", "Group of 1,000, in-memory layer, 25 messages a second", BY_CLOCK, False),
     _fanout("fanout_redis", "Group of 1,000, channels_redis, as fast as it goes", SATURATED, True),
     _fanout("fanout_redis_rate", "Group of 1,000, channels_redis, 25 messages a second", BY_CLOCK, True),
+    _fanout("fanout_marked", "Group of 1,000, channels_redis, handler marked @fanout", SATURATED, True, MARKED),
+    _fanout("fanout_marked_rate", "The same at 25 messages a second", BY_CLOCK, True, MARKED),
     _http("http", "HTTP: a small JSON view of Django"),
     _connect("connect", "Open and close a WebSocket"),
     _connect("connect_auth", "Open and close a WebSocket behind AuthMiddlewareStack", "/ws/auth/"),

@@ -28,12 +28,13 @@ GRANIAN = ["{bin}/granian", "--interface", "asgi", "--host", "127.0.0.1", "--por
 @dataclasses.dataclass(frozen=True)
 class Server:
     """command: {bin} is the environment's bin folder, {channelsd} the binary, {port} and {app} what they say.
-    scenarios: the only ones that it takes part in (None: all)."""
+    scenarios: the only ones that it takes part in (None: all). layer: BENCH_LAYER of the project."""
 
     name: str
     command: list
     scenarios: Optional[tuple] = None
     note: str = ""
+    layer: str = ""
 
 
 SERVERS = [
@@ -66,6 +67,13 @@ SERVERS = [
         [*CHANNELSD, "--workers", "2", "{app}"],
         ("echo_w8", "fanout_redis", "fanout_redis_rate"),
         "--workers 2",
+    ),
+    Server(
+        "channelsd-layer",
+        [*CHANNELSD, "{app}"],
+        ("fanout", "fanout_rate", "fanout_redis", "fanout_redis_rate", "fanout_marked", "fanout_marked_rate", "idle"),
+        "channelsd's own channel layer",
+        layer="channelsd",
     ),
 ]
 
@@ -133,6 +141,7 @@ class Running:
             "PYTHONPYCACHEPREFIX": str(tools.logs.parent / "pycache"),
             "DJANGO_SETTINGS_MODULE": "bench_project.settings",
             **({"BENCH_REDIS": redis_url} if redis_url else {}),
+            **({"BENCH_LAYER": server.layer} if server.layer else {}),
         }
         command = [word.format(**words) for word in server.command]
         self.process = _spawn(command, self.name, self.log, cwd=ROOT / "bench" / "app", env=environment)

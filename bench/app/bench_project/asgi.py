@@ -20,6 +20,7 @@ application = ProtocolTypeRouter(
                 path("ws/echo/", consumers.Echo.as_asgi()),
                 path("ws/auth/", AuthMiddlewareStack(consumers.Echo.as_asgi())),
                 path("ws/member/", consumers.Member.as_asgi()),
+                path("ws/marked/", consumers.MarkedMember.as_asgi()),
                 path("ws/publish/", consumers.Publisher.as_asgi()),
             ]
         ),

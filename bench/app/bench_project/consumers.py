@@ -3,6 +3,8 @@
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 
+import channelsd
+
 GROUP = "bench"
 
 
@@ -23,6 +25,14 @@ class Member(AsyncJsonWebsocketConsumer):
 
     async def chat_message(self, event):
         await self.send_json({"message": event["message"]})
+
+
+class MarkedMember(Member):
+    """The same, with a handler that says the same to every member."""
+
+    @channelsd.fanout
+    def chat_message(event):
+        return {"message": event["message"]}
 
 
 class Publisher(AsyncJsonWebsocketConsumer):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What `django-admin startproject` makes, with Channels, and nothing that needs a database.
 
-BENCH_REDIS names the Redis server of the channel layer; without it the layer is in memory."""
+BENCH_REDIS names the Redis server of the channel layer; without it the layer is in memory. BENCH_LAYER=channelsd takes
+channelsd's layer in place of channels_redis or Channels' own."""
 
 import os
 
@@ -30,12 +31,9 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 USE_TZ = True
 
-if os.environ.get("BENCH_REDIS"):
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [os.environ["BENCH_REDIS"]]},
-        }
-    }
+redis = os.environ.get("BENCH_REDIS")
+if os.environ.get("BENCH_LAYER") == "channelsd":
+    backend = "channelsd.layer.ChannelLayer"
 else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    backend = "channels_redis.core.RedisChannelLayer" if redis else "channels.layers.InMemoryChannelLayer"
+CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [redis]} if redis else {}}}
