@@ -54,7 +54,11 @@ struct backend_ops {
     void (*groups)(struct backend *b,
                    void (*visit)(void *ctx, struct slice group, uint64_t members), void *ctx,
                    struct layer_call *call);
+    /* Deletes all, and tells the other nodes. */
     void (*flush)(struct backend *b, struct layer_call *call);
+    /* The layer has forgotten its groups, after a flush here or by another node; those for which a
+     * join is under way are still its (layer_each_group()). NULL: nothing is to be done. */
+    void (*flushed)(struct backend *b);
     /* Leaves all groups and ends; b is gone when @closed is called. */
     void (*close)(struct backend *b, void (*closed)(void *ctx), void *ctx);
 };
@@ -85,6 +89,10 @@ void layer_group_arrived(struct layer *layer, struct slice group, struct slice b
  * put_back(). False: nobody wants it any more (put it back). */
 bool layer_normal_arrived(struct layer *layer, struct slice channel, uint64_t handle,
                           struct slice body);
+
+/* The backend cannot receive from the normal channel, and will not without a change of settings:
+ * who waits is told @err and @why. */
+void layer_normal_failed(struct layer *layer, struct slice channel, enum err err, const char *why);
 
 /* Groups that clients of this node have joined: for memberships that must be made again. @visit may
  * not change them. */

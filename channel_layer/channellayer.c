@@ -55,7 +55,8 @@ struct pending {
     struct channellayer_channel *channel; /* NULL: of a normal channel */
     struct receive *receive;
     uint64_t ticket;
-    bool is_leave; /* the body is the name of the group */
+    bool is_leave;  /* the body is the name of the group */
+    bool is_failed; /* the receive ended without a message */
     size_t len;
     uint8_t body[];
 };
@@ -154,21 +155,39 @@ static void on_own_deliver(struct layer_client *client, const struct layer_deliv
     (void)delivery;
 }
 
+static struct receive *receive_of(struct channellayer *layer, uint64_t token)
+{
+    for (struct dlist *at = layer->waits.next; at != &layer->waits; at = at->next) {
+        struct receive *receive = CONTAINER_OF(at, struct receive, link);
+        if (receive->token == token)
+            return receive;
+    }
+    return NULL;
+}
+
 static void on_message(struct layer_client *client, uint64_t token, struct slice name,
                        struct slice body)
 {
     (void)name;
     struct channellayer *layer = CONTAINER_OF(client, struct channellayer, client);
-    for (struct dlist *at = layer->waits.next; at != &layer->waits; at = at->next) {
-        struct receive *receive = CONTAINER_OF(at, struct receive, link);
-        if (receive->token != token)
-            continue;
-        struct pending *p = pending_new(layer, body);
-        if (p != NULL)
-            p->receive = receive;
-        /* Without memory it stays untaken: it goes back when the layer is closed. */
+    struct receive *receive = receive_of(layer, token);
+    struct pending *p = receive != NULL ? pending_new(layer, body) : NULL;
+    /* Without memory it stays untaken: it goes back when the layer is closed. */
+    if (p != NULL)
+        p->receive = receive;
+}
+
+static void on_failed(struct layer_client *client, uint64_t token, enum err err, const char *why)
+{
+    (void)err; /* told by the log, too */
+    (void)why;
+    struct channellayer *layer = CONTAINER_OF(client, struct channellayer, client);
+    struct receive *receive = receive_of(layer, token);
+    struct pending *p = receive != NULL ? pending_new(layer, slice_make(NULL, 0)) : NULL;
+    if (p == NULL)
         return;
-    }
+    p->receive = receive;
+    p->is_failed = true;
 }
 
 static void on_add(struct layer_client *client, struct slice group, struct slice channel)
@@ -215,6 +234,7 @@ static bool own_has_room(const struct layer_client *client, size_t bytes)
 static const struct layer_client_ops channel_ops = {
     .deliver = on_deliver,
     .message = on_message,
+    .failed = on_failed,
     .add = on_add,
     .discard = on_discard,
     .flushed = on_flushed,
@@ -224,6 +244,7 @@ static const struct layer_client_ops channel_ops = {
 static const struct layer_client_ops own_ops = {
     .deliver = on_own_deliver,
     .message = on_message,
+    .failed = on_failed,
     .add = on_add,
     .discard = on_add, /* nobody knows a name of its own */
     .flushed = on_flushed,
@@ -235,9 +256,10 @@ static void give_message(struct channellayer *layer, const struct pending *p)
     struct receive *receive = p->receive;
     const uint64_t token = receive->token;
     dlist_remove(&receive->link);
-    receive->received(receive->ctx, p->body, p->len);
+    receive->received(receive->ctx, p->is_failed ? NULL : p->body, p->len);
     mem_free(receive);
-    if (!layer->is_closing) /* else it goes back: whether it was handled is not known */
+    if (!p->is_failed &&
+        !layer->is_closing) /* else it goes back: whether it was handled is not known */
         layer_taken(&layer->client, token);
 }
 

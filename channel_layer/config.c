@@ -17,7 +17,9 @@
 enum {
     TEXT_MAX = 1 << 20,
     DEPTH_MAX = 8,
-    PREFIX_MAX = 256, /* names of the pubsub backend begin with it */
+    CAPACITY = 100,
+    PUBSUB_CAPACITY = 10000, /* channels_redis.pubsub has no limit, and no setting for one */
+    PREFIX_MAX = 256,        /* names of the pubsub backend begin with it */
     PATTERNS_MAX = 10000,
     PATTERN_LEN_MAX = 1000,
     KEYS_MAX = 64,
@@ -423,6 +425,7 @@ static enum err read_root(const struct reading *r, const struct json_node *root)
         err = read_backend(r, &settings[0], node);
     else
         r->config->backend = hosts != NULL ? LAYER_REDIS : LAYER_MEMORY;
+    r->config->capacity = r->config->backend == LAYER_PUBSUB ? PUBSUB_CAPACITY : CAPACITY;
     if (err == ERR_OK && r->config->backend != LAYER_MEMORY)
         err = config_hosts_read(&r->config->hosts, &r->config->host_count, hosts, r->why);
     else if (err == ERR_OK && hosts != NULL)
@@ -455,7 +458,6 @@ enum err layer_config_parse(struct layer_config **out, struct slice json, struct
     struct layer_config *config = mem_alloc(sizeof(*config));
     config->expiry_s = 60;
     config->group_expiry_s = 86400;
-    config->capacity = 100;
     config->random_prefix_length = 12;
     config->timeout_ms = 2000;
     const struct reading r = {.config = config, .why = why};

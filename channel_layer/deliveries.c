@@ -193,12 +193,12 @@ void layer_arrived(struct layer *layer, struct backend_names *names, struct slic
     deliveries_init(&d, layer);
     while (names->next(names, &name))
         is_known = add_name(&d, name, &is_control) || is_known;
-    if (is_control)
-        layer_control_arrived(layer, body);
     if (!is_known)
         layer->stats.dropped_unknown++;
     deliveries_send(&d, body);
     deliveries_deinit(&d);
+    if (is_control) /* the last: groups may go with it */
+        layer_control_arrived(layer, body);
 }
 
 void layer_group_arrived(struct layer *layer, struct slice group, struct slice body)

@@ -69,6 +69,10 @@ uint64_t layer_now_ms(const struct layer *layer);
 /* There is something for the next turn, which comes at once: endings, queues to be served. */
 void layer_wake(struct layer *layer);
 
+/* The layer was flushed, here or by another node: groups and messages are forgotten, the clients
+ * told. */
+void layer_forget_all(struct layer *layer);
+
 /* ---- ends of calls ---- */
 
 /* Ends @call (NULL: nobody waits) in the next turn. */
@@ -158,9 +162,11 @@ void layer_leave_all(struct layer_client *client);
 /* Drops the singles whose time is over. */
 void layer_group_expire(struct layer_group *group);
 void layer_forget_groups(struct layer *layer);
+/* Whether there is one, when those whose time is over are gone. */
+bool layer_has_groups(struct layer *layer);
 void layer_groups_deinit(struct layer *layer);
 
-/* A control message of another node arrived. */
+/* A control message of another node arrived (control.h). */
 void layer_control_arrived(struct layer *layer, struct slice body);
 
 /* ---- the way out (layer_sends.c) ---- */

@@ -79,6 +79,7 @@ void layer_end(struct layer *layer, struct layer_call *call, enum err err, const
     char why[ERR_TEXT_MAX];
     va_list args;
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): false when several files are analysed */
     (void)vsnprintf(why, sizeof(why), format, args);
     va_end(args);
     end_later(layer, call, err, why);
@@ -244,6 +245,12 @@ void layer_close(struct layer *layer, void (*closed)(void *ctx), void *ctx)
         close_handles(layer);
 }
 
+bool layer_is_idle(struct layer *layer)
+{
+    return dlist_is_empty(&layer->clients) && dlist_is_empty(&layer->queues.by_age) &&
+           !layer_has_groups(layer);
+}
+
 const struct layer_config *layer_config(const struct layer *layer)
 {
     return layer->config;
@@ -256,7 +263,7 @@ struct layer_stats *layer_stats(struct layer *layer)
 
 /* ---- flush ---- */
 
-static void forget_all(struct layer *layer)
+void layer_forget_all(struct layer *layer)
 {
     layer_forget_groups(layer);
     queues_forget(&layer->queues);
@@ -264,13 +271,15 @@ static void forget_all(struct layer *layer)
         struct layer_client *client = CONTAINER_OF(n, struct layer_client, link);
         client->ops->flushed(client);
     }
+    if (layer->backend != NULL && layer->backend->ops->flushed != NULL)
+        layer->backend->ops->flushed(layer->backend);
 }
 
 static void after_flush(struct layer_op *op, enum err err, const char *why)
 {
     (void)why;
     if (err == ERR_OK)
-        forget_all(op->layer);
+        layer_forget_all(op->layer);
 }
 
 void layer_flush(struct layer_client *client, struct layer_call *call)
@@ -280,6 +289,6 @@ void layer_flush(struct layer_client *client, struct layer_call *call)
         layer->backend->ops->flush(layer->backend, &layer_op_new(layer, call, after_flush)->call);
         return;
     }
-    forget_all(layer);
+    layer_forget_all(layer);
     layer_end_ok(layer, call);
 }

@@ -59,6 +59,8 @@ struct layer_client_ops {
     /* Answers layer_receive(): @token until layer_taken() or layer_put_back(). */
     void (*message)(struct layer_client *client, uint64_t token, struct slice channel,
                     struct slice body);
+    /* Answers layer_receive() with an error: the token is none any more. NULL: it waits on. */
+    void (*failed)(struct layer_client *client, uint64_t token, enum err err, const char *why);
     void (*add)(struct layer_client *client, struct slice group, struct slice channel);
     void (*discard)(struct layer_client *client, struct slice group, struct slice channel);
     void (*flushed)(struct layer_client *client);
@@ -90,6 +92,10 @@ enum err layer_open(struct layer **out, uv_loop_t *uv, struct layer_config *conf
 /* Ends it: calls under way end with ERR_CLOSED, memberships are taken out of Redis (for at most the
  * layer's timeout), then @closed is called and the object is gone. Clients are detached before. */
 void layer_close(struct layer *layer, void (*closed)(void *ctx), void *ctx);
+
+/* Whether nobody is attached, and nothing waits for somebody to come: without Redis, messages and
+ * members of groups live here only. */
+bool layer_is_idle(struct layer *layer);
 
 const struct layer_config *layer_config(const struct layer *layer);
 
@@ -136,7 +142,7 @@ void layer_cancel(struct layer_client *client, uint64_t token); /* not delivered
 void layer_taken(struct layer_client *client, uint64_t token);
 void layer_put_back(struct layer_client *client, uint64_t token);
 
-void layer_accepted(struct layer_client *client, uint64_t ticket, bool is_full);
+void layer_accepted(struct layer_client *client, uint64_t id, bool is_full);
 
 void layer_flush(struct layer_client *client, struct layer_call *call);
 

@@ -84,6 +84,16 @@ static void watch_mailbox(struct layer *layer, struct slice name, struct layer_c
         layer_end_ok(layer, call);
 }
 
+/* The mailbox that the aggregate names of this node's groups are in; empty in pubsub, where groups
+ * have channels of their own. @out has NAME_MAX_BYTES + 1. */
+static struct slice own_mailbox(const struct layer *layer, char *out)
+{
+    if (layer->config->backend == LAYER_PUBSUB)
+        return (struct slice){0};
+    const int len = snprintf(out, NAME_MAX_BYTES + 1, "%s.%s!", first_prefix, layer->node);
+    return slice_make(out, (size_t)len);
+}
+
 /* A mailbox of one client goes with it; one of the node may be given to the next. */
 static void drop_mailbox(struct layer *layer, struct slice base)
 {
@@ -231,6 +241,24 @@ static enum err add_bases(struct layer_client *client, const struct slice *old, 
     return err;
 }
 
+/* What messages for the client come to: the mailboxes of its bases, and ours, to which those of its
+ * groups are sent also when all its bases are an earlier node's. */
+static void watch_for(struct layer_client *client)
+{
+    struct layer *layer = client->layer;
+    char name[NAME_MAX_BYTES + 1];
+    const struct slice own = own_mailbox(layer, name);
+    bool has_own = own.len == 0;
+    for (struct dlist *n = client->bases.next; n != &client->bases; n = n->next) {
+        const struct layer_base *base = CONTAINER_OF(n, struct layer_base, link);
+        const struct slice mailbox = mailbox_of(slice_str(base->name));
+        has_own = has_own || slice_eq(mailbox, own);
+        watch_mailbox(layer, mailbox, NULL);
+    }
+    if (!has_own)
+        watch_mailbox(layer, own, NULL);
+}
+
 static void drop_bases(struct layer_client *client)
 {
     struct layer *layer = client->layer;
@@ -244,6 +272,7 @@ static void drop_bases(struct layer_client *client)
 enum err layer_attach(struct layer *layer, struct layer_client *client,
                       const struct slice *old_bases, size_t count, struct err_text *why)
 {
+    char mailbox[NAME_MAX_BYTES + 1];
     enum err err = check_old_bases(layer, old_bases, count, why);
     if (err != ERR_OK)
         return err;
@@ -254,15 +283,17 @@ enum err layer_attach(struct layer *layer, struct layer_client *client,
     dlist_init(&client->waiting);
     dlist_init(&client->untaken);
     dlist_init(&client->touched);
-    err = add_bases(client, old_bases, count, why);
+    const struct slice own = own_mailbox(layer, mailbox);
+    if (own.len > 0)
+        err = add_mailbox(layer, own, why);
+    if (err == ERR_OK)
+        err = add_bases(client, old_bases, count, why);
     if (err != ERR_OK) {
         drop_bases(client);
         return err;
     }
     dlist_append(&layer->clients, &client->link);
-    for (struct dlist *n = client->bases.next; n != &client->bases; n = n->next)
-        watch_mailbox(layer, mailbox_of(slice_str(CONTAINER_OF(n, struct layer_base, link)->name)),
-                      NULL);
+    watch_for(client);
     return ERR_OK;
 }
 

@@ -15,12 +15,10 @@
 #include "channel_layer/layer.h"
 
 #include <assert.h>
-#include <stdio.h>
 
+#include "channel_layer/control.h"
 #include "channel_layer/hub.h"
-#include "core/buf.h"
 #include "core/mem.h"
-#include "core/pack.h"
 
 enum { MEMBERS_FIRST = 4 };
 
@@ -342,6 +340,18 @@ void layer_group_expire(struct layer_group *group)
     }
 }
 
+bool layer_has_groups(struct layer *layer)
+{
+    struct dlist *next = NULL;
+    for (struct dlist *n = layer->group_list.next; n != &layer->group_list; n = next) {
+        struct layer_group *group = CONTAINER_OF(n, struct layer_group, link);
+        next = n->next;
+        layer_group_expire(group);
+        drop_if_empty(group);
+    }
+    return !dlist_is_empty(&layer->group_list);
+}
+
 /* Adding it again begins its time anew. */
 static void add_single(struct layer_group *group, struct slice channel)
 {
@@ -381,87 +391,21 @@ void layer_group_add(struct layer_client *client, struct slice group, struct sli
 
 /* ---- control messages: what a node asks another one to do ---- */
 
-enum { CONTROL_MAX = 1024 };
-static const char control_type[] = "channelsd.discard";
-
-/* Writes the message; names of groups and of channels that are ours need no escapes. */
-static struct slice write_control(uint8_t *out, enum layer_serializer serializer,
-                                  struct slice group, struct slice channel)
-{
-    if (serializer == LAYER_JSON) {
-        const int len = snprintf((char *)out, CONTROL_MAX,
-                                 "{\"type\":\"%s\",\"group\":\"%.*s\",\"channel\":\"%.*s\"}",
-                                 control_type, (int)group.len, (const char *)group.ptr,
-                                 (int)channel.len, (const char *)channel.ptr);
-        return slice_make(out, (size_t)len);
-    }
-    uint8_t *end = out;
-    *end++ = 0x83; /* a map of three */
-    end = pack_str(pack_str(end, slice_str("type")), slice_str(control_type));
-    end = pack_str(pack_str(end, slice_str("group")), group);
-    end = pack_str(pack_str(end, slice_str("channel")), channel);
-    return slice_make(out, (size_t)(end - out));
-}
-
-/* Cuts @text off the front. */
-static bool cut(struct slice *in, const char *text)
-{
-    const size_t len = strlen(text);
-    if (in->len < len || memcmp(in->ptr, text, len) != 0)
-        return false;
-    *in = slice_make(in->ptr + len, in->len - len);
-    return true;
-}
-
-/* Cuts off a name of at most NAME_MAX_BYTES up to the next quote. */
-static bool cut_quoted(struct slice *in, struct slice *out)
-{
-    const uint8_t *quote = in->len > 0 ? memchr(in->ptr, '"', in->len) : NULL;
-    if (quote == NULL)
-        return false;
-    const size_t len = (size_t)(quote - in->ptr);
-    *out = slice_make(in->ptr, len);
-    *in = slice_make(quote + 1, in->len - len - 1);
-    return true;
-}
-
-static bool read_control_json(struct slice body, struct slice *group, struct slice *channel)
-{
-    return cut(&body, "{\"type\":\"") && cut(&body, control_type) &&
-           cut(&body, "\",\"group\":\"") && cut_quoted(&body, group) &&
-           cut(&body, ",\"channel\":\"") && cut_quoted(&body, channel) && cut(&body, "}") &&
-           body.len == 0;
-}
-
-static bool read_control(enum layer_serializer serializer, struct slice body, struct slice *group,
-                         struct slice *channel)
-{
-    struct pack_reader r;
-    if (serializer == LAYER_JSON)
-        return read_control_json(body, group, channel);
-    if (body.len < 1 || body.ptr[0] != 0x83)
-        return false;
-    pack_reader_init(&r, body.ptr + 1, body.len - 1);
-    const bool is_type = slice_eq_str(pack_read_bytes(&r), "type") &&
-                         slice_eq_str(pack_read_bytes(&r), control_type);
-    const bool is_group = slice_eq_str(pack_read_bytes(&r), "group");
-    *group = pack_read_bytes(&r);
-    const bool is_channel = slice_eq_str(pack_read_bytes(&r), "channel");
-    *channel = pack_read_bytes(&r);
-    return is_type && is_group && is_channel && !r.failed && r.at == r.end;
-}
-
 void layer_control_arrived(struct layer *layer, struct slice body)
 {
-    struct slice group = {0};
-    struct slice channel = {0};
-    if (!read_control(layer->config->serializer, body, &group, &channel) || !name_is_group(group)) {
+    struct control control;
+    if (!control_read(&control, layer->config->serializer, body) ||
+        (control.kind == CONTROL_DISCARD && !name_is_group(control.group))) {
         layer->stats.dropped_undecodable++;
         return;
     }
-    struct layer_client *client = layer_client_of(layer, channel);
+    if (control.kind == CONTROL_FLUSH) {
+        layer_forget_all(layer);
+        return;
+    }
+    struct layer_client *client = layer_client_of(layer, control.channel);
     if (client != NULL)
-        client->ops->discard(client, group, channel);
+        client->ops->discard(client, control.group, control.channel);
 }
 
 /* The node that made the channel has it in its aggregate perhaps, where Redis cannot take it out.
@@ -477,7 +421,8 @@ static void send_control(struct layer *layer, struct slice group, struct slice c
         return;
     memcpy(to, mailbox.ptr, mailbox.len);
     memcpy(to + mailbox.len, "ctl", sizeof("ctl"));
-    const struct slice body = write_control(bytes, layer->config->serializer, group, channel);
+    const struct control control = {.kind = CONTROL_DISCARD, .group = group, .channel = channel};
+    const struct slice body = control_write(bytes, layer->config->serializer, &control);
     layer->backend->ops->send(layer->backend, slice_str(to), body,
                               &layer_op_new(layer, NULL, NULL)->call);
 }

@@ -191,9 +191,7 @@ static enum pack_scan scan_item(struct scan *s, char item, struct layer_record *
         *what = "layer";
         return scan_layer(s, out);
     case 'R':
-        if (take_nil(s))
-            return PACK_DONE;
-        /* fall through */
+        return take_nil(s) ? PACK_DONE : scan_item(s, 'r', out, what);
     case 'r':
         *what = "req";
         out->has_req = true;
@@ -205,9 +203,7 @@ static enum pack_scan scan_item(struct scan *s, char item, struct layer_record *
         *what = "pid";
         return scan_uint(s, &out->pid);
     case 'N':
-        if (take_nil(s))
-            return PACK_DONE;
-        /* fall through */
+        return take_nil(s) ? PACK_DONE : scan_item(s, 'n', out, what);
     case 'n':
         *what = "text";
         out->has_name = true;

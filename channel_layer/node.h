@@ -6,8 +6,9 @@
  * Why: every worker, and every other process that connects, opens layers by their settings; equal
  * settings are one layer, so that Redis sees one member for all of them.
  *
- * A layer stays until the node ends, also without peers: what waits in it survives a peer that
- * connects again. There are at most NODE_LAYERS_MAX.
+ * A layer stays when its peers go: what waits in it survives a peer that connects again. One that
+ * nobody uses, and in which nothing waits, is closed after NODE_IDLE_MS, or when its place is
+ * needed; that of the node's own settings never is, so that its counters stay.
  *
  * Thread: the loop's.
  */
@@ -24,7 +25,7 @@
 #include "core/loop.h"
 #include "core/slice.h"
 
-enum { NODE_LAYERS_MAX = 64 };
+enum { NODE_LAYERS_MAX = 64, NODE_IDLE_MS = 10 * 60 * 1000 };
 
 struct node;
 
@@ -67,7 +68,7 @@ void node_listen_at(struct node *node, struct slice path);
 void node_listener_gone(struct node *node);
 
 /* The layer of these settings; "" and {} are the node's own. Errors: those of layer_config_parse()
- * and layer_open(), ERR_UNSUPPORTED with NODE_LAYERS_MAX layers. */
+ * and layer_open(), ERR_UNSUPPORTED with NODE_LAYERS_MAX layers in use. */
 enum err node_find_layer(struct node *node, struct layer **out, struct slice settings,
                          struct err_text *why) MUST_CHECK;
 

@@ -72,6 +72,10 @@ static enum err clear_path(const struct sockaddr_un *addr, pid_t *holder, struct
         return ERR_OK;
     if (errnum == EACCES || errnum == EPERM)
         return fail(why, addr->sun_path, errnum);
+    if (*holder == 0) /* it does not keep up with those who connect */
+        return err_fail(why, ERR_ADDR_IN_USE,
+                        "another process listens on %s: end it, or name another path",
+                        addr->sun_path);
     return err_fail(why, ERR_ADDR_IN_USE,
                     "another process listens on %s (pid %ld): end it, or name another path",
                     addr->sun_path, (long)*holder);

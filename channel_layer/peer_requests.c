@@ -175,6 +175,23 @@ static void on_message(struct layer_client *client, uint64_t token, struct slice
     peer_note_room(l->peer);
 }
 
+static void free_receive(struct peer_layer *l, struct peer_receive *receive)
+{
+    strmap_remove(&l->by_req, &receive->by_req);
+    strmap_remove(&l->by_token, &receive->by_token);
+    mem_free(receive);
+}
+
+static void on_failed(struct layer_client *client, uint64_t token, enum err err, const char *why)
+{
+    struct peer_layer *l = layer_of(client);
+    struct strmap_entry *entry = strmap_find(&l->by_token, number_key(&token));
+    assert(entry != NULL); /* as in on_message() */
+    struct peer_receive *receive = CONTAINER_OF(entry, struct peer_receive, by_token);
+    reply_error(l->peer, receive->req, err, why);
+    free_receive(l, receive);
+}
+
 static void tell_member(struct layer_client *client, enum layer_told_op op, struct slice group,
                         struct slice channel)
 {
@@ -203,6 +220,7 @@ static void on_flushed(struct layer_client *client)
 static const struct layer_client_ops client_ops = {
     .deliver = on_deliver,
     .message = on_message,
+    .failed = on_failed,
     .add = on_add,
     .discard = on_discard,
     .flushed = on_flushed,
@@ -245,11 +263,47 @@ static enum err attach(struct peer *peer, struct layer *layer, const struct laye
     return ERR_OK;
 }
 
+/* False: the peer was closed. */
+static bool tell_opened(struct peer *peer, uint32_t number, uint64_t req)
+{
+    const struct layer_client *client = &peer->layers[number]->client;
+    struct buf opened;
+    buf_init(&opened, LAYER_RECORD_MAX);
+    if (layer_append_opened(&opened, number, req, client->base, layer_config(client->layer)) !=
+        ERR_OK) {
+        buf_deinit(&opened);
+        peer_close(peer, "no memory for the settings of its layer");
+        return false;
+    }
+    writer_append(&peer->writer, buf_slice(&opened));
+    buf_deinit(&opened);
+    return true;
+}
+
+/* OPENED, when messages for the peer's names would arrive. */
+struct peer_open_call {
+    struct peer_call base;
+    uint32_t number;
+    char name[NAME_MAX_BYTES + 1];
+};
+
+static void on_watched(struct layer_call *call, enum err err, const char *why)
+{
+    struct peer_call *base = CONTAINER_OF(call, struct peer_call, call);
+    struct peer_open_call *c = CONTAINER_OF(base, struct peer_open_call, base);
+    struct peer *peer = base->peer;
+    (void)err; /* a Redis that is away is no reason not to open */
+    (void)why;
+    dlist_remove(&base->link);
+    if (peer != NULL)
+        (void)tell_opened(peer, c->number, base->req);
+    mem_free(c);
+}
+
 static bool handle_open(struct peer *peer, const struct layer_record *r)
 {
     struct err_text why = {.code = ERR_OK};
     struct layer *layer = NULL;
-    struct buf opened;
     if (peer->layers[r->layer] != NULL) {
         peer_refuse(peer, "a layer that is open already");
         return false;
@@ -261,15 +315,14 @@ static bool handle_open(struct peer *peer, const struct layer_record *r)
         reply_error(peer, r->req, err, why.text);
         return true;
     }
-    buf_init(&opened, LAYER_RECORD_MAX);
-    if (layer_append_opened(&opened, r->layer, r->req, peer->layers[r->layer]->client.base,
-                            layer_config(layer)) != ERR_OK) {
-        buf_deinit(&opened);
-        peer_close(peer, "no memory for the settings of its layer");
-        return false;
-    }
-    writer_append(&peer->writer, buf_slice(&opened));
-    buf_deinit(&opened);
+    if (layer_config(layer)->backend != LAYER_PUBSUB)
+        return tell_opened(peer, r->layer, r->req);
+    /* There, what is sent to a name before Redis knows who listens is lost. */
+    struct peer_open_call *c = mem_alloc(sizeof(*c));
+    start_call(&c->base, peer, r->req);
+    c->base.call.done = on_watched;
+    c->number = r->layer;
+    layer_mailbox(&peer->layers[r->layer]->client, slice_str("specific."), c->name, &c->base.call);
     return true;
 }
 
@@ -279,13 +332,6 @@ static struct peer_receive *find_receive(const struct peer_layer *l, uint64_t re
 {
     struct strmap_entry *entry = strmap_find(&l->by_req, number_key(&req));
     return entry != NULL ? CONTAINER_OF(entry, struct peer_receive, by_req) : NULL;
-}
-
-static void free_receive(struct peer_layer *l, struct peer_receive *receive)
-{
-    strmap_remove(&l->by_req, &receive->by_req);
-    strmap_remove(&l->by_token, &receive->by_token);
-    mem_free(receive);
 }
 
 static bool handle_receive(struct peer_layer *l, const struct layer_record *r)

@@ -23,6 +23,7 @@ enum {
 struct pubsub_later {
     struct dlist link;
     struct layer_call *call;
+    bool is_flush;
     enum err err;
     char why[ERR_TEXT_MAX];
 };
@@ -85,6 +86,8 @@ static void end_what_waits(struct pubsub_backend *b)
     while ((node = dlist_take_first(&now)) != NULL) {
         struct pubsub_later *later = CONTAINER_OF(node, struct pubsub_later, link);
         later->call->done(later->call, later->err, later->why);
+        if (later->is_flush && !b->is_closing)
+            pubsub_drop_groups(b);
         mem_free(later);
     }
 }
@@ -176,9 +179,12 @@ static void pubsub_discard(struct backend *base, struct slice group, struct slic
 static void pubsub_flush(struct backend *base, struct layer_call *call)
 {
     struct pubsub_backend *b = pubsub_of(base);
-    pubsub_leave_groups(b);
+    struct pubsub_later *later = mem_alloc(sizeof(*later));
+    later->call = call;
+    later->is_flush = true;
+    dlist_append(&b->later, &later->link);
     pubsub_normals_forget(b);
-    pubsub_end_later(b, call, ERR_OK, "%s", "");
+    pubsub_wake_turn(b);
 }
 
 /* ---- the end ---- */

@@ -65,7 +65,7 @@ struct pubsub_backend {
     uint64_t seed[2];       /* for hashes of bodies */
     struct dlist later;     /* struct pubsub_later: calls that end in the next turn */
     struct dlist returning; /* struct pubsub_group_send, the oldest first */
-    struct dlist promises;  /* struct pubsub_promise, the oldest first */
+    struct dlist promises;  /* struct pubsub_promise, by their deadlines */
     struct pubsub_normals normals;
     uv_idle_t turn;      /* active: something is to be done before the loop waits again */
     uv_timer_t deadline; /* of the oldest that returns or was promised */

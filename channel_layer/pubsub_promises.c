@@ -56,15 +56,29 @@ void pubsub_break_promises_later(struct dlist *waits, enum err err, const char *
         finish_later(first_of(waits)->promise, err, why);
 }
 
+static struct pubsub_promise *promise_of(struct dlist *node)
+{
+    return CONTAINER_OF(node, struct pubsub_promise, by_age);
+}
+
+/* Shorter limits are rare: nearly always the place is the end. */
+static void append_by_age(struct pubsub_backend *b, struct pubsub_promise *promise)
+{
+    struct dlist *before = b->promises.prev;
+    while (before != &b->promises && promise_of(before)->deadline_ms > promise->deadline_ms)
+        before = before->prev;
+    dlist_append(before->next, &promise->by_age);
+}
+
 void pubsub_promise(struct pubsub_backend *b, struct pubsub_sub **subs, size_t count,
-                    struct layer_call *call)
+                    uint64_t limit_ms, struct layer_call *call)
 {
     struct pubsub_promise *promise =
         mem_alloc(sizeof(*promise) + count * sizeof(promise->waits[0]));
     promise->backend = b;
     promise->call = call;
     promise->count = count;
-    promise->deadline_ms = uv_now(b->uv) + b->config->timeout_ms;
+    promise->deadline_ms = uv_now(b->uv) + limit_ms;
     dlist_init(&promise->by_age);
     for (size_t i = 0; i < count; i++) {
         struct pubsub_wait *wait = &promise->waits[i];
@@ -80,7 +94,7 @@ void pubsub_promise(struct pubsub_backend *b, struct pubsub_sub **subs, size_t c
         finish_later(promise, ERR_OK, "");
         return;
     }
-    dlist_append(&b->promises, &promise->by_age);
+    append_by_age(b, promise);
     if (b->promises.next == &promise->by_age)
         pubsub_set_deadline(b);
 }
@@ -110,8 +124,7 @@ static void expire(struct pubsub_promise *promise)
 void pubsub_expire_promises(struct pubsub_backend *b, uint64_t now_ms)
 {
     while (!dlist_is_empty(&b->promises)) {
-        struct pubsub_promise *oldest =
-            CONTAINER_OF(b->promises.next, struct pubsub_promise, by_age);
+        struct pubsub_promise *oldest = promise_of(b->promises.next);
         if (oldest->deadline_ms > now_ms)
             return;
         expire(oldest);
@@ -121,6 +134,5 @@ void pubsub_expire_promises(struct pubsub_backend *b, uint64_t now_ms)
 void pubsub_end_promises(struct pubsub_backend *b)
 {
     while (!dlist_is_empty(&b->promises))
-        finish_later(CONTAINER_OF(b->promises.next, struct pubsub_promise, by_age), ERR_CLOSED,
-                     "the layer ends");
+        finish_later(promise_of(b->promises.next), ERR_CLOSED, "the layer ends");
 }

@@ -34,9 +34,9 @@ struct pubsub_promise {
     struct pubsub_wait waits[];
 };
 
-/* Ends @call when all of @subs are IN, or the time is over. */
+/* Ends @call when all of @subs are IN, or @limit_ms are over. */
 void pubsub_promise(struct pubsub_backend *b, struct pubsub_sub **subs, size_t count,
-                    struct layer_call *call);
+                    uint64_t limit_ms, struct layer_call *call);
 
 /* What these waited for has come, or will not. They are in a list of the caller's: what the ends of
  * calls bring about may be anything. */

@@ -147,6 +147,8 @@ static void answered(const struct pubsub_command *command, struct pubsub_sub *su
         dlist_splice(&returns, &sub->returns);
     if (sub->state == SUB_IN && is_wanted(sub))
         dlist_splice(&kept, &sub->waits);
+    if (sub->state == SUB_IN)
+        sub->is_alone = false;
     if (is_refused)
         refuse(command, sub, why, &broken);
     else if (sub->state == SUB_DOUBT)
@@ -337,7 +339,7 @@ void pubsub_join(struct backend *base, struct slice group, struct layer_call *ca
     const struct slice name = pubsub_group_name(b, &text, group);
     struct pubsub_sub *sub = pubsub_make_sub(pubsub_shard_of(b, name), name, false);
     sub->is_group = true;
-    pubsub_promise(b, &sub, 1, call);
+    pubsub_promise(b, &sub, 1, b->config->timeout_ms, call);
     pubsub_sub_changed(sub);
 }
 
@@ -365,7 +367,8 @@ void pubsub_watch(struct backend *base, struct slice name, struct layer_call *ca
         subs[i] = pubsub_make_sub(&b->shards[i], pattern, true);
         subs[i]->is_base = true;
     }
-    pubsub_promise(b, subs, b->shard_count, call);
+    /* Sooner than whoever waits for the call gives up: the names are good all the same. */
+    pubsub_promise(b, subs, b->shard_count, b->config->timeout_ms / 2, call);
     for (unsigned i = 0; i < b->shard_count; i++)
         pubsub_sub_changed(subs[i]);
     mem_free(subs);
@@ -386,17 +389,28 @@ void pubsub_unwatch(struct backend *base, struct slice name)
     }
 }
 
-void pubsub_leave_groups(struct pubsub_backend *b)
+static void keep_group(void *ctx, struct slice group)
 {
+    struct pubsub_backend *b = ctx;
+    struct pubsub_name text;
+    const struct slice name = pubsub_group_name(b, &text, group);
+    struct pubsub_sub *sub = pubsub_find_sub(pubsub_shard_of(b, name), name);
+    if (sub != NULL)
+        sub->is_kept = true;
+}
+
+void pubsub_drop_groups(struct pubsub_backend *b)
+{
+    layer_each_group(b->base.layer, keep_group, b);
     for (unsigned i = 0; i < b->shard_count; i++) {
         const struct strmap *map = &b->shards[i].subscriber.channels;
         struct strmap_entry *next = NULL;
         for (struct strmap_entry *e = strmap_next(map, NULL); e != NULL; e = next) {
             struct pubsub_sub *sub = sub_of(e);
             next = strmap_next(map, e);
-            if (!sub->is_group || !dlist_is_empty(&sub->waits))
-                continue;
-            sub->is_group = false;
+            if (!sub->is_kept && dlist_is_empty(&sub->waits))
+                sub->is_group = false;
+            sub->is_kept = false;
             pubsub_sub_changed(sub);
         }
     }

@@ -54,6 +54,7 @@ struct pubsub_sub {
     bool is_group;                /* wanted by clients in the group, */
     bool is_base;                 /* by the client whose names begin so, */
     struct pubsub_normal *normal; /* by those who receive; NULL: nobody does */
+    bool is_kept;                 /* while groups are dropped */
     bool is_alone;                /* was refused together with others */
     struct dlist waits;           /* struct pubsub_wait: until it is IN */
     struct dlist returns;         /* struct pubsub_group_send */
@@ -82,7 +83,7 @@ void pubsub_join(struct backend *base, struct slice group, struct layer_call *ca
 void pubsub_leave(struct backend *base, struct slice group, struct layer_call *call);
 void pubsub_watch(struct backend *base, struct slice name, struct layer_call *call);
 void pubsub_unwatch(struct backend *base, struct slice name);
-/* All groups are left, but for those that somebody joins just now. */
-void pubsub_leave_groups(struct pubsub_backend *b);
+/* The layer has forgotten its groups, but for those that somebody joins just now. */
+void pubsub_drop_groups(struct pubsub_backend *b);
 
 #endif

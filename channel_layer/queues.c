@@ -336,6 +336,27 @@ static void cancel(struct queues *q, struct layer_wait *wait)
     drop_if_empty(q, queue);
 }
 
+void layer_normal_failed(struct layer *layer, struct slice channel, enum err err, const char *why)
+{
+    struct queues *q = &layer->queues;
+    struct layer_queue *queue = find_queue(q, channel);
+    struct dlist *next = NULL;
+    if (queue == NULL)
+        return;
+    for (struct dlist *n = queue->waits.next; n != &queue->waits; n = next) {
+        struct layer_wait *wait = CONTAINER_OF(n, struct layer_wait, of_queue);
+        next = n->next;
+        if (wait->client->ops->failed == NULL)
+            continue;
+        queue->wait_count--;
+        wait->client->ops->failed(wait->client, wait->token, err, why);
+        free_wait(q, wait);
+    }
+    queue->is_blocked = queue->is_blocked && queue->wait_count > 0;
+    tell_wanted(q, queue);
+    drop_if_empty(q, queue);
+}
+
 static void put_back(struct queues *q, struct layer_wait *wait)
 {
     struct layer_queue *queue = wait->queue;

@@ -19,7 +19,7 @@ enum {
     TICK_MS = 500,
     SEALED_MAX = 64 * 1024 * 1024,
     SEALED_KEEP = 1024 * 1024, /* bytes of a scratch buffer that are kept from turn to turn */
-    ARGV_MAX = 64 * 1024,
+    ARGV_MAX = 16 * 1024,      /* words of a command: more than any has */
 };
 
 /* A call that ended before it began. */
@@ -146,6 +146,12 @@ void redis_end_refused(struct redis_shard *shard, struct layer_call *call, enum 
                         "%s: too much waits for this Redis already", shard->host->text);
 }
 
+void redis_begin_again(struct redis_link *link, const char *why)
+{
+    if (redis_link_is_up(link))
+        redis_link_reconnect(link, why);
+}
+
 bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t *held_back)
 {
     const uint64_t now_ms = uv_now(b->uv);
@@ -156,6 +162,29 @@ bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t
     *held_back = notice->held_back;
     notice->held_back = 0;
     notice->next_ms = now_ms + REDIS_NOTICE_MS;
+    return true;
+}
+
+bool redis_is_late(const struct redis_shard *shard, struct slice key, struct slice score)
+{
+    struct redis_backend *b = shard->backend;
+    char text[32];
+    uint64_t held_back = 0;
+    if (score.len >= sizeof(text)) /* longer than any that Redis prints */
+        return false;
+    memcpy(text, score.ptr, score.len);
+    text[score.len] = '\0';
+    const double age_s = redis_now() - strtod(text, NULL);
+    if (!(age_s > (double)b->config->expiry_s + REDIS_LATE_S))
+        return false;
+    layer_stats(b->base.layer)->dropped_expired++;
+    if (redis_notice(b, &b->late_notice, &held_back))
+        log_event(LOG_WARN, "layer.message",
+                  "host=%s key=%.*s held_back=%" PRIu64
+                  " text=\"a message was dropped: it is %.0f s old, if the clocks of this host and "
+                  "of its sender are right, and the expiry is %u s\"",
+                  shard->host->text, (int)key.len, (const char *)key.ptr, held_back, age_s,
+                  b->config->expiry_s);
     return true;
 }
 
@@ -325,6 +354,7 @@ static void redis_close(struct backend *base, void (*closed)(void *ctx), void *c
     b->closed = closed;
     b->closed_ctx = ctx;
     b->leave_until_ms = uv_now(b->uv) + b->config->timeout_ms;
+    redis_flush_leave(b);
     redis_normal_leave(b);
     for (unsigned i = 0; i < b->shard_count; i++) {
         struct redis_shard *shard = &b->shards[i];
@@ -353,8 +383,10 @@ static void on_tick(uv_timer_t *handle)
     }
     if (b->state == REDIS_LEAVING)
         close_when_left(b);
-    else
-        redis_normal_tick(b, now_ms);
+    if (b->state != REDIS_OPEN)
+        return;
+    redis_normal_tick(b, now_ms);
+    redis_flush_tick(b);
 }
 
 void redis_set_tick(struct redis_backend *b, unsigned tick_ms)
@@ -413,6 +445,7 @@ static const struct backend_ops redis_ops = {
     .put_back = redis_put_back,
     .groups = redis_groups,
     .flush = redis_flush,
+    .flushed = redis_flushed,
     .close = redis_close,
 };
 
@@ -438,6 +471,11 @@ enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t
         return err_fail(why, ERR_INVALID, "prefix is longer than %d bytes", REDIS_PREFIX_MAX);
     assert(config->host_count > 0 && strlen(node) == NODE_ID_CHARS);
     struct redis_backend *b = mem_alloc(sizeof(*b));
+    buf_init(&b->argv, ARGV_MAX * sizeof(struct slice));
+    if (buf_reserve(&b->argv, ARGV_MAX * sizeof(struct slice)) != ERR_OK) { /* then there is room */
+        mem_free(b);
+        return err_fail(why, ERR_NOMEM, "no memory for a layer");
+    }
     b->base.ops = &redis_ops;
     b->base.layer = layer;
     b->uv = uv;
@@ -451,9 +489,9 @@ enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t
     buf_init(&b->sealed, SEALED_MAX);
     buf_init(&b->body, WIRE_MEMBER_MAX);
     buf_init(&b->scratch, NAME_MAX_BYTES);
-    buf_init(&b->argv, ARGV_MAX * sizeof(struct slice));
     digest_random((uint8_t *)b->seed, sizeof(b->seed));
     dlist_init(&b->later);
+    dlist_init(&b->flushes);
     uv_idle_init(uv, &b->turn);
     b->turn.data = b;
     uv_timer_init(uv, &b->tick);

@@ -37,6 +37,7 @@ enum {
     REDIS_MEMBER_MAX = 600, /* bytes of a name in a group: more than any name has */
     REDIS_KEY_MAX = REDIS_PREFIX_MAX + REDIS_MEMBER_MAX + 64,
     REDIS_NOTICE_MS = 10000, /* between two log lines of one kind */
+    REDIS_LATE_S = 10,       /* that a message may be older than the expiry: clocks differ */
 };
 
 /* What would be logged too often. */
@@ -74,18 +75,20 @@ struct redis_backend {
     struct buf sealed;  /* members on their way out */
     struct buf body;    /* of the message that arrives */
     struct buf scratch; /* a name of it */
-    struct buf argv;    /* struct slice, of a long command */
+    struct buf argv;    /* struct slice, of a long command; has its room from the start */
     uint64_t seed[2];   /* for hashes of names */
     double last_score;
     unsigned rotation;
     uv_idle_t turn; /* active: something is to be done before the loop waits again */
     uv_timer_t tick;
     unsigned tick_ms;
-    struct dlist later; /* struct redis_later: calls that end in the next turn */
+    struct dlist later;   /* struct redis_later: calls that end in the next turn */
+    struct dlist flushes; /* struct scan: those whose other nodes are given time */
     struct redis_notice full_notice;
     struct redis_notice key_notice;
     struct redis_notice member_notice;
     struct redis_notice decode_notice;
+    struct redis_notice late_notice;
     unsigned shard_count;
     struct redis_shard *shards;
     unsigned open_handles; /* links and handles of which the end was not told yet */
@@ -146,6 +149,9 @@ void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err 
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for what could not be given to @shard. */
 void redis_end_refused(struct redis_shard *shard, struct layer_call *call, enum err err);
+/* The first command on a connection was not answered, which leaves it half made: a new one, unless
+ * it is lost anyway. */
+void redis_begin_again(struct redis_link *link, const char *why);
 /* Something is to be done in the next turn. */
 void redis_wake_turn(struct redis_backend *b);
 /* Makes the tick as quick as what waits needs it. */
@@ -156,6 +162,11 @@ bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t
 
 /* A shard has nothing of this node any more, or cannot be told: the end may go on. */
 void redis_shard_left(struct redis_shard *shard);
+
+/* Whether the message with @score, of the key @key, is older than the layer's expiry: it was there
+ * all the time, and no sender has trimmed the key. Counted and logged then. Its age is what the
+ * clocks of its sender and of this host make it; they may differ as much as encryption allows. */
+bool redis_is_late(const struct redis_shard *shard, struct slice key, struct slice score);
 
 /* The next member and score of an answer WITHSCORES, in either form (RESP3: pairs); begin with
  * *@at = 0. */
@@ -177,5 +188,8 @@ void redis_groups(struct backend *base,
                   void (*visit)(void *ctx, struct slice group, uint64_t members), void *ctx,
                   struct layer_call *call);
 void redis_flush(struct backend *base, struct layer_call *call);
+/* Asks for those flushes; the end: nobody is given time any more. */
+void redis_flush_tick(struct redis_backend *b);
+void redis_flush_leave(struct redis_backend *b);
 
 #endif

@@ -227,8 +227,9 @@ static enum err start(struct redis_conn *c, struct err_text *why)
     const struct redis_host *host = c->how.host;
     if (host->master_name == NULL)
         return dial(c, host->host, host->port, host->unix_path, why);
-    const enum err err = redis_sentinel_ask(&c->sentinel, c->uv, host, c->how.timeout_ms,
-                                            c->how.sentinel, &sentinel_ops, c);
+    const struct redis_sentinel_how how = {
+        .host = host, .timeout_ms = c->how.timeout_ms, .first = c->how.sentinel};
+    const enum err err = redis_sentinel_ask(&c->sentinel, c->uv, &how, &sentinel_ops, c);
     if (err != ERR_OK)
         return err_fail(why, err, "no sentinel is named");
     c->parts++;

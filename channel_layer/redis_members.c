@@ -65,13 +65,6 @@ static void drop_membership(struct redis_members *m, struct redis_membership *ms
     mem_free(ms);
 }
 
-void redis_members_clear(struct redis_shard *shard)
-{
-    struct redis_members *m = &shard->members;
-    while (!dlist_is_empty(&m->order))
-        drop_membership(m, CONTAINER_OF(m->order.next, struct redis_membership, link));
-}
-
 void redis_members_deinit(struct redis_members *m)
 {
     while (!dlist_is_empty(&m->order))
@@ -132,13 +125,41 @@ void redis_members_recall(struct redis_backend *b)
         layer_each_group(b->base.layer, on_each_group, b);
 }
 
-void redis_members_forget(struct redis_shard *shard)
+static void want_none(struct redis_members *m)
 {
-    struct redis_members *m = &shard->members;
+    for (struct dlist *n = m->order.next; n != &m->order; n = n->next)
+        CONTAINER_OF(n, struct redis_membership, link)->is_wanted = false;
+}
+
+/* What is under way for those that are not wanted counts no more. */
+static void outdate_unwanted(struct redis_members *m)
+{
     for (struct dlist *n = m->order.next; n != &m->order; n = n->next) {
         struct redis_membership *ms = CONTAINER_OF(n, struct redis_membership, link);
-        ms->is_wanted = false;
-        ms->changes++;
+        if (!ms->is_wanted)
+            ms->changes++;
+    }
+}
+
+void redis_members_forget(struct redis_shard *shard)
+{
+    want_none(&shard->members);
+    outdate_unwanted(&shard->members);
+}
+
+void redis_flushed(struct backend *base)
+{
+    struct redis_backend *b = redis_of(base);
+    if (b->state != REDIS_OPEN)
+        return;
+    for (unsigned i = 0; i < b->shard_count; i++)
+        want_none(&b->shards[i].members);
+    redis_members_recall(b);
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        struct redis_shard *shard = &b->shards[i];
+        outdate_unwanted(&shard->members);
+        if (redis_link_is_up(shard->link)) /* else when it is */
+            redis_members_run(shard);
     }
 }
 

@@ -71,10 +71,11 @@ void redis_batches_flush(struct redis_backend *b);
 void redis_members_recall(struct redis_backend *b);
 /* Makes @shard agree with the table; once more if it is under way. */
 void redis_members_run(struct redis_shard *shard);
+/* The layer has forgotten its groups (struct backend_ops): takes out of Redis what a join put there
+ * while it was flushed, and makes sure of what is being joined. */
+void redis_flushed(struct backend *base);
 /* From now on nothing is joined: the next run takes everything out. */
 void redis_members_forget(struct redis_shard *shard);
-/* Redis has nothing of it (it was flushed): neither has the table. */
-void redis_members_clear(struct redis_shard *shard);
 bool redis_members_has_any(const struct redis_shard *shard);
 
 #endif

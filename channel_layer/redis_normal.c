@@ -2,6 +2,7 @@
 #include "channel_layer/redis_normal.h"
 
 #include "channel_layer/redis.h"
+#include "channel_layer/redis_words.h"
 #include "core/log.h"
 #include "core/mem.h"
 
@@ -98,6 +99,7 @@ struct pop_ticket {
     unsigned count; /* 0: nothing is popped */
     unsigned left;  /* answers */
     bool has_failed;
+    bool is_refused; /* Redis said no: it will again */
     bool is_counted;
     bool has_more; /* what was counted */
 };
@@ -122,9 +124,18 @@ static void hand_over(struct normal_channel *c, struct redis_shard *shard,
         redis_taken_doubt(shard); /* which gives it back */
         return;
     }
+    if (redis_is_late(shard, c->name, pair->score)) {
+        redis_taken(&b->base, c->name, handle);
+        return;
+    }
     b->body.len = 0;
-    if (wire_open(&b->wire, &message, &b->body, pair->member, (uint64_t)redis_now(), &why) !=
-        ERR_OK) {
+    const enum err err =
+        wire_open(&b->wire, &message, &b->body, pair->member, (uint64_t)redis_now(), &why);
+    if (err == ERR_NOMEM) {
+        redis_put_back(&b->base, c->name, handle);
+        return;
+    }
+    if (err != ERR_OK) {
         uint64_t held_back = 0;
         layer_stats(b->base.layer)->dropped_undecodable++;
         if (redis_notice(b, &b->decode_notice, &held_back))
@@ -154,7 +165,7 @@ static void end_asking(struct pop_ticket *ticket)
     c->places_asked--;
     if (ticket->has_failed || !ticket->is_counted) {
         place->state = PLACE_WRONG;
-        place->next_ms = now_ms + (s->is_up ? WRONG_MS : REST_MS);
+        place->next_ms = now_ms + (ticket->is_refused ? WRONG_MS : REST_MS);
     } else {
         place->state = ticket->has_more ? PLACE_READY : PLACE_EMPTY;
         if (!ticket->has_more && place->is_dirty)
@@ -170,10 +181,24 @@ static void on_counted(void *ctx, enum err err, const redisReply *reply, const c
     struct pop_ticket *ticket = ctx;
     if (err == ERR_OK && reply->type == REDIS_REPLY_ERROR && !ticket->has_failed)
         report(ticket->shard, why);
+    ticket->is_refused = ticket->is_refused || (err == ERR_OK && reply->type == REDIS_REPLY_ERROR);
     ticket->is_counted = err == ERR_OK && reply->type == REDIS_REPLY_INTEGER;
     ticket->has_more = ticket->is_counted && reply->integer > 0;
     if (--ticket->left == 0)
         end_asking(ticket);
+}
+
+/* Whether waiting is in vain, and what for: a pop needs the channel and what is taken in one slot.
+ */
+static enum err hopelessness(const struct script_result *result)
+{
+    static const char *const words[] = {"CROSSSLOT", "MOVED"};
+    if (!result->is_refused)
+        return ERR_OK;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (redis_is_error(result->reply, words[i]))
+            return ERR_UNSUPPORTED;
+    return redis_is_error(result->reply, "NOPERM") ? ERR_ACCESS : ERR_OK;
 }
 
 static void on_popped(void *ctx, const struct script_result *result)
@@ -183,6 +208,7 @@ static void on_popped(void *ctx, const struct script_result *result)
     struct redis_shard *shard = ticket->shard;
     unsigned left = ticket->count;
     ticket->has_failed = result->err != ERR_OK || result->reply->type != REDIS_REPLY_ARRAY;
+    ticket->is_refused = ticket->is_refused || result->is_refused;
     shard->normal.pops--;
     if (result->is_refused)
         report(shard, result->why);
@@ -200,6 +226,9 @@ static void on_popped(void *ctx, const struct script_result *result)
     /* Was counted before it was popped (the script had to be given again): counted again then. */
     if (ticket->is_counted)
         c->places[shard->index].is_dirty = true;
+    const enum err hopeless = hopelessness(result);
+    if (hopeless != ERR_OK)
+        layer_normal_failed(c->b->base.layer, c->name, hopeless, result->why);
     if (--ticket->left == 0)
         end_asking(ticket);
 }
@@ -343,9 +372,10 @@ static void ready(struct redis_shard *shard)
 static void on_tracking(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
     struct redis_shard *shard = ctx;
-    (void)why; /* the reader's link says it */
-    if (err != ERR_OK)
-        return; /* the connection is lost again */
+    if (err != ERR_OK) {
+        redis_begin_again(shard->normal.link, why);
+        return;
+    }
     shard->normal.can_track = reply->type != REDIS_REPLY_ERROR;
     ready(shard);
 }

@@ -38,6 +38,7 @@ struct redis_source {
     bool is_dirty;      /* written to since the read that is under way began */
     bool is_kept;       /* Redis refused to take out what was handed over */
     unsigned batch;     /* messages of the next read */
+    size_t typical;     /* bytes of a message, as of late; 0: none was seen yet */
     uint64_t next_ms;   /* when it is read without being told */
     struct buf pending; /* handed over, not known to be out: a length (uint32_t) and the bytes */
     unsigned pending_count;
@@ -88,18 +89,24 @@ static void report_undecodable(struct redis_source *s, const char *why)
                   s->shard->host->text, s->key.text, held_back, why);
 }
 
-static void hand_over(struct redis_source *s, struct slice member)
+/* False: there was no memory to open it. */
+static bool hand_over(struct redis_source *s, const struct redis_pair *pair)
 {
     struct redis_backend *b = s->shard->backend;
     struct source_names names = {.names = {next_name}, .b = b};
     struct err_text why;
+    if (redis_is_late(s->shard, key_of(s), pair->score))
+        return true;
     b->body.len = 0;
-    if (wire_open(&b->wire, &names.message, &b->body, member, (uint64_t)redis_now(), &why) !=
-        ERR_OK) {
+    const enum err err =
+        wire_open(&b->wire, &names.message, &b->body, pair->member, (uint64_t)redis_now(), &why);
+    if (err == ERR_NOMEM)
+        return false;
+    if (err == ERR_OK)
+        layer_arrived(b->base.layer, &names.names, buf_slice(&b->body));
+    else
         report_undecodable(s, why.text);
-        return;
-    }
-    layer_arrived(b->base.layer, &names.names, buf_slice(&b->body));
+    return true;
 }
 
 /* Remembers what was handed over. Without memory for that it is not handed over: false. */
@@ -114,6 +121,13 @@ static bool note_pending(struct redis_source *s, struct slice member)
     s->pending.len += (uint32_t)sizeof(len) + len;
     s->pending_count++;
     return true;
+}
+
+/* The last one was not handed over, after all. */
+static void forget_last(struct redis_source *s, size_t len)
+{
+    s->pending.len -= (uint32_t)(sizeof(uint32_t) + len);
+    s->pending_count--;
 }
 
 /* ---- reading ---- */
@@ -146,18 +160,23 @@ static void on_removed(void *ctx, enum err err, const redisReply *reply, const c
         buf_deinit(&s->pending);
 }
 
-/* Messages of the next read: more while they are many and small. */
-static unsigned next_batch(unsigned batch, size_t count, size_t bytes)
+static unsigned smallest(size_t a, size_t b, size_t c)
 {
+    const size_t least = a < b ? a : b;
+    return (unsigned)(least < c ? least : c);
+}
+
+/* Sets how many messages the next read takes: more while they are many and small, few when they
+ * have been large of late, one when nothing is known of them. */
+static void set_batch(struct redis_source *s, size_t count, size_t bytes)
+{
+    const size_t mean = count > 0 ? bytes / count + 1 : 0;
+    s->typical = mean > s->typical - s->typical / 4 ? mean : s->typical - s->typical / 4;
+    const size_t fit = s->typical > 0 ? BATCH_BYTES / s->typical + 1 : 1;
     if (count == 0)
-        return BATCH_FIRST;
-    if (count < batch)
-        return batch;
-    const size_t fit = BATCH_BYTES / (bytes / count + 1) + 1;
-    size_t next = (size_t)batch * 2;
-    if (next > fit)
-        next = fit;
-    return next > BATCH_MAX ? BATCH_MAX : (unsigned)next;
+        s->batch = smallest(fit, BATCH_FIRST, BATCH_MAX);
+    else
+        s->batch = smallest(fit, count < s->batch ? s->batch : 2 * (size_t)s->batch, BATCH_MAX);
 }
 
 /* Whether all of @reply was handed over. */
@@ -165,19 +184,18 @@ static bool hand_over_all(struct redis_source *s, const redisReply *reply)
 {
     const struct redis_backend *b = s->shard->backend;
     size_t bytes = 0;
-    for (size_t i = 0; i < reply->elements; i++) {
-        const redisReply *member = reply->element[i];
-        if (b->state != REDIS_OPEN)
+    size_t count = 0;
+    struct redis_pair pair;
+    for (size_t at = 0; redis_next_pair(reply, &at, &pair); count++) {
+        if (b->state != REDIS_OPEN || !note_pending(s, pair.member))
             return false;
-        if (member->type != REDIS_REPLY_STRING)
-            continue;
-        const struct slice message = slice_make(member->str, member->len);
-        if (!note_pending(s, message))
+        bytes += pair.member.len;
+        if (!hand_over(s, &pair)) {
+            forget_last(s, pair.member.len);
             return false;
-        bytes += message.len;
-        hand_over(s, message);
+        }
     }
-    s->batch = next_batch(s->batch, reply->elements, bytes);
+    set_batch(s, count, bytes);
     return true;
 }
 
@@ -245,9 +263,10 @@ static void ask(struct redis_source *s)
     s->is_kept = false;
     enum err err = s->pending_count > 0 ? remove_pending(s) : ERR_OK;
     const struct slice args[] = {slice_str("ZRANGE"), key_of(s), slice_str("0"),
-                                 redis_number(&last, (int64_t)s->batch - 1)};
+                                 redis_number(&last, (int64_t)s->batch - 1),
+                                 slice_str("WITHSCORES")};
     if (err == ERR_OK)
-        err = redis_link_command(s->shard->reader.link, on_read, s, 0, 4, args);
+        err = redis_link_command(s->shard->reader.link, on_read, s, 0, 5, args);
     if (err == ERR_OK)
         s->state = SOURCE_ASKING;
     else
@@ -272,13 +291,14 @@ static void on_popped(void *ctx, enum err err, const redisReply *reply, const ch
     r->is_blocked = false;
     if (err != ERR_OK || shard->backend->state != REDIS_OPEN)
         return;
+    struct redis_pair pair;
+    size_t at = 1; /* behind the key */
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
-        reply->element[0]->type == REDIS_REPLY_STRING &&
-        reply->element[1]->type == REDIS_REPLY_STRING) {
+        reply->element[0]->type == REDIS_REPLY_STRING && redis_next_pair(reply, &at, &pair)) {
         const redisReply *key = reply->element[0];
         struct redis_source *s = find_source(r, slice_make(key->str, key->len));
-        if (s != NULL)
-            hand_over(s, slice_make(reply->element[1]->str, reply->element[1]->len));
+        if (s != NULL && !hand_over(s, &pair)) /* it is out of Redis already */
+            report_undecodable(s, "out of memory");
         if (s != NULL && s->state == SOURCE_WAITING)
             ask(s);
     } else if (reply->type == REDIS_REPLY_ERROR) {
@@ -374,8 +394,10 @@ static void on_tracking(void *ctx, enum err err, const redisReply *reply, const 
 {
     struct redis_shard *shard = ctx;
     struct redis_reader *r = &shard->reader;
-    if (err != ERR_OK)
-        return; /* the connection is lost again */
+    if (err != ERR_OK) {
+        redis_begin_again(r->link, why);
+        return;
+    }
     r->can_track = reply->type != REDIS_REPLY_ERROR;
     if (!r->can_track)
         log_event(LOG_WARN, "layer.redis.tracking",
@@ -441,7 +463,7 @@ static void add_source(struct redis_shard *shard, struct slice base)
     struct redis_reader *r = &shard->reader;
     struct redis_source *s = mem_alloc(sizeof(*s));
     s->shard = shard;
-    s->batch = BATCH_FIRST;
+    s->batch = 1;
     buf_init(&s->pending, PENDING_MAX);
     (void)redis_key(shard->backend, &s->key, "", base);
     if (r->sources == NULL)

@@ -5,8 +5,18 @@
  * SCAN gives some keys, something is done with these, then the next are asked for; shard by shard.
  * A Redis with many other keys takes its time: the layer's timeout holds for each step. SCAN may
  * give a key twice while Redis moves its table: a group may be listed twice then.
+ *
+ * After a flush each other node is told by a message to its control channel, whatever else waits
+ * there: it forgets its groups, tells its clients, and takes out what it joined meanwhile. The call
+ * ends when the nodes that live have taken that message out, so that nothing that is done
+ * afterwards is forgotten with the rest; one that does not in half a second is not waited for. The
+ * list of nodes is therefore not among the keys that go; when the flush fails halfway it does go,
+ * which makes all nodes join their groups again. That is also what happens after a flush of others
+ * (DEL, FLUSHDB): nobody can tell it from a Redis that came back empty.
  */
+#include "channel_layer/control.h"
 #include "channel_layer/redis.h"
+#include "core/base64.h"
 #include "core/mem.h"
 
 #include <hiredis/hiredis.h>
@@ -19,13 +29,17 @@ enum {
     SCAN_COUNT = 500, /* keys that Redis looks at in one step */
     NAMES_MAX = 64 * 1024 * 1024,
     FORGET_MAX = 200, /* keys of one script */
+    NODES_MAX = 4096, /* that are told of a flush */
+    ALIVE_S = 6,      /* since its last beat: a node is waited for */
+    HANDLED_MS = 500, /* at most */
+    HANDLED_TICK_MS = 10,
 };
 
 struct scan_name {
     uint32_t at; /* in the scan's names; without the prefix of all of them */
     uint32_t len;
     uint64_t members;
-    bool is_sure; /* no other name than a layer's looks like this */
+    bool is_sure; /* no other name than a layer's looks like this; of a node: not waited for */
 };
 
 struct scan {
@@ -41,13 +55,17 @@ struct scan {
     struct buf names;
     struct scan_name *list;
     uint32_t count;
-    uint32_t done; /* of flush */
-    unsigned left; /* answers */
+    uint32_t done;             /* of flush */
+    struct dlist link;         /* b->flushes: the nodes are given time */
+    struct redis_number score; /* of what tells them */
+    uint64_t deadline_ms;      /* until when they are waited for; 0: they are being told */
+    unsigned left;             /* answers */
     enum err err;
     char why[ERR_TEXT_MAX];
 };
 
 static void next_step(struct scan *scan);
+static void tell_nodes(struct scan *scan);
 
 static struct redis_shard *shard_of_scan(const struct scan *scan)
 {
@@ -67,22 +85,23 @@ static void fail(struct scan *scan, enum err err, const char *why)
     snprintf(scan->why, sizeof(scan->why), "%s", why);
 }
 
-static void end_flush(struct scan *scan)
+/* Some groups are gone and nobody was told: the nodes that are not known any more heal them. */
+static void undo_flush(struct scan *scan)
 {
     struct redis_backend *b = scan->b;
-    for (unsigned i = 0; i < b->shard_count; i++) {
-        if (scan->err == ERR_OK) {
-            redis_members_clear(&b->shards[i]);
-            b->shards[i].upkeep.has_beaten = false; /* that it is not known is no news */
-        }
-        redis_upkeep_beat_soon(&b->shards[i]); /* this node is not gone */
+    struct redis_key key;
+    const struct slice args[] = {slice_str("DEL"),
+                                 redis_key(b, &key, ":channelsd:nodes", slice_str(""))};
+    for (unsigned i = 0; i < b->shard_count && b->state == REDIS_OPEN; i++) {
+        redis_tell(&b->shards[i], 2, args);
+        redis_upkeep_beat_soon(&b->shards[i]);
     }
 }
 
 static void end_scan(struct scan *scan)
 {
-    if (scan->visit == NULL)
-        end_flush(scan);
+    if (scan->visit == NULL && scan->err != ERR_OK)
+        undo_flush(scan);
     scan->call->done(scan->call, scan->err, scan->err == ERR_OK ? "" : scan->why);
     buf_deinit(&scan->names);
     mem_free(scan->list);
@@ -95,7 +114,10 @@ static void end_batch(struct scan *scan)
     if (scan->err == ERR_OK && strcmp(scan->cursor, "0") == 0) {
         scan->shard++;
         if (scan->shard == scan->b->shard_count) {
-            end_scan(scan);
+            if (scan->visit == NULL)
+                tell_nodes(scan);
+            else
+                end_scan(scan);
             return;
         }
     }
@@ -219,7 +241,7 @@ static bool is_layers(struct slice rest, bool *is_sure)
     const size_t group_front = strlen(":group:");
     *is_sure = true;
     if (has_front(rest, ":channelsd:"))
-        return true;
+        return !slice_eq_str(rest, ":channelsd:nodes");
     if (has_front(rest, ":group:"))
         return name_is_group(slice_make(rest.ptr + group_front, rest.len - group_front));
     if (rest.len > tail && memcmp(rest.ptr + rest.len - tail, inflight, tail) == 0)
@@ -227,6 +249,211 @@ static bool is_layers(struct slice rest, bool *is_sure)
     else
         *is_sure = name_is_specific(rest);
     return name_is_channel(rest) && name_nonlocal(rest).len == rest.len;
+}
+
+/* ---- the other nodes ---- */
+
+static void ask_nodes(struct scan *scan);
+
+/* Has all of one round been answered? Then the next one, after a while; or it is enough. */
+static void end_round(struct scan *scan)
+{
+    struct redis_backend *b = scan->b;
+    bool is_handled = true;
+    for (uint32_t i = 0; i < scan->count; i++)
+        is_handled = is_handled && scan->list[i].is_sure;
+    if (is_handled || scan->err != ERR_OK || b->state != REDIS_OPEN ||
+        (scan->deadline_ms != 0 && uv_now(b->uv) >= scan->deadline_ms)) {
+        end_scan(scan);
+        return;
+    }
+    if (scan->deadline_ms == 0) {
+        scan->deadline_ms = uv_now(b->uv) + HANDLED_MS;
+        ask_nodes(scan);
+        return;
+    }
+    dlist_append(&b->flushes, &scan->link);
+    redis_set_tick(b, HANDLED_TICK_MS);
+}
+
+static void on_asked(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct count_ticket *ticket = ctx;
+    struct scan *scan = ticket->scan;
+    (void)why; /* all is done: only when it is seen is not known */
+    if (err != ERR_OK || reply->type != REDIS_REPLY_INTEGER || reply->integer == 0)
+        scan->list[ticket->index].is_sure = true;
+    mem_free(ticket);
+    if (--scan->left == 0)
+        end_round(scan);
+}
+
+/* Which of them have taken their message out. */
+static void ask_nodes(struct scan *scan)
+{
+    struct redis_backend *b = scan->b;
+    const struct slice score = slice_str(scan->score.text);
+    scan->left = 1; /* this function */
+    for (uint32_t i = 0; i < scan->count; i++) {
+        struct redis_key key;
+        if (scan->list[i].is_sure)
+            continue;
+        const struct slice name = name_at(scan, i);
+        const struct slice args[] = {slice_str("ZCOUNT"), redis_key(b, &key, "", name), score,
+                                     score};
+        struct count_ticket *ticket = mem_alloc(sizeof(*ticket));
+        *ticket = (struct count_ticket){.scan = scan, .index = i};
+        scan->left++;
+        if (redis_link_command(redis_shard_of(b, name)->link, on_asked, ticket, 0, 4, args) ==
+            ERR_OK)
+            continue;
+        mem_free(ticket);
+        scan->left--;
+        scan->list[i].is_sure = true;
+    }
+    if (--scan->left == 0)
+        end_round(scan);
+}
+
+void redis_flush_tick(struct redis_backend *b)
+{
+    struct dlist now;
+    struct dlist *node = NULL;
+    dlist_init(&now);
+    dlist_splice(&now, &b->flushes); /* what is asked again waits for the next tick */
+    while ((node = dlist_take_first(&now)) != NULL)
+        ask_nodes(CONTAINER_OF(node, struct scan, link));
+}
+
+void redis_flush_leave(struct redis_backend *b)
+{
+    struct dlist *node = NULL;
+    while ((node = dlist_take_first(&b->flushes)) != NULL)
+        end_scan(CONTAINER_OF(node, struct scan, link));
+}
+
+static void on_node_told(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct scan *scan = ctx;
+    if (err != ERR_OK)
+        fail(scan, err, why);
+    else if (reply->type == REDIS_REPLY_ERROR)
+        fail(scan, ERR_UNAVAILABLE, why);
+    if (--scan->left == 0)
+        end_round(scan);
+}
+
+/* A message to the control channel of @node, if @shard is where that node reads it. Not by the
+ * script of a send: a node whose key is full has to know, too. */
+static enum err tell_node(struct scan *scan, struct redis_shard *shard, struct slice node,
+                          bool is_alive)
+{
+    struct redis_backend *b = scan->b;
+    uint8_t bytes[CONTROL_MAX];
+    char text[NAME_MAX_BYTES + 1];
+    const struct control control = {.kind = CONTROL_FLUSH};
+    const int len = snprintf(text, sizeof(text), "specific.%.*s!" NAME_CONTROL_LOCAL, (int)node.len,
+                             (const char *)node.ptr);
+    const struct slice name = slice_make(text, (size_t)len);
+    const struct slice mailbox = name_nonlocal(name);
+    const struct wire_to to = {.kind = WIRE_ONE_NAME, .names = &name, .count = 1};
+    if (redis_shard_of(b, mailbox) != shard || scan->count == NODES_MAX)
+        return ERR_OK;
+    b->sealed.len = 0;
+    enum err err =
+        wire_seal(&b->wire, &b->sealed, control_write(bytes, b->config->serializer, &control), &to,
+                  (uint64_t)redis_now());
+    struct redis_key text_of_key;
+    struct redis_number expiry;
+    const uint32_t at = scan->names.len;
+    const struct slice key = redis_key(b, &text_of_key, "", mailbox);
+    const struct slice add[] = {slice_str("ZADD"), key, slice_str(scan->score.text),
+                                buf_slice(&b->sealed)};
+    const struct slice expire[] = {slice_str("EXPIRE"), key,
+                                   redis_number(&expiry, b->config->expiry_s)};
+    if (err == ERR_OK)
+        err = buf_append(&scan->names, mailbox.ptr, mailbox.len);
+    if (err == ERR_OK)
+        err = redis_link_command(shard->link, on_node_told, scan, 0, 4, add);
+    if (err != ERR_OK)
+        return err;
+    scan->list[scan->count++] =
+        (struct scan_name){.at = at, .len = (uint32_t)mailbox.len, .is_sure = !is_alive};
+    scan->left++;
+    redis_tell(shard, 3, expire);
+    return ERR_OK;
+}
+
+struct nodes_ticket {
+    struct scan *scan;
+    struct redis_shard *shard;
+};
+
+/* Those that beat as of late are waited for; the others may come back. */
+static void tell_listed(struct scan *scan, struct redis_shard *shard, const redisReply *reply)
+{
+    const struct slice own = slice_str(scan->b->node);
+    struct redis_pair pair;
+    double newest = 0;
+    for (size_t at = 0; scan->err == ERR_OK && redis_next_pair(reply, &at, &pair);) {
+        struct slice node = pair.member;
+        const double beat = strtod((const char *)pair.score.ptr, NULL);
+        const bool is_claimed = node.len > 0 && node.ptr[0] == '~';
+        if (is_claimed)
+            node = slice_make(node.ptr + 1, node.len - 1);
+        else if (beat > newest)
+            newest = beat;
+        if (node.len != NODE_ID_CHARS || !hex_is_lower(node) || slice_eq(node, own))
+            continue;
+        const bool is_alive = !is_claimed && beat >= newest - ALIVE_S;
+        if (tell_node(scan, shard, node, is_alive) != ERR_OK)
+            fail(scan, ERR_UNAVAILABLE, "no memory, or too much waits for this Redis already");
+    }
+}
+
+static void on_nodes(void *ctx, enum err err, const redisReply *reply, const char *why)
+{
+    struct nodes_ticket *ticket = ctx;
+    struct scan *scan = ticket->scan;
+    if (err != ERR_OK)
+        fail(scan, err, why);
+    else if (reply->type != REDIS_REPLY_ARRAY)
+        fail(scan, ERR_UNAVAILABLE,
+             reply->type == REDIS_REPLY_ERROR ? why : "Redis listed its nodes otherwise");
+    else
+        tell_listed(scan, ticket->shard, reply);
+    mem_free(ticket);
+    if (--scan->left == 0)
+        end_round(scan);
+}
+
+/* Every key is gone: now the others are told, and get the time to hear of it. */
+static void tell_nodes(struct scan *scan)
+{
+    struct redis_backend *b = scan->b;
+    struct redis_key key;
+    struct redis_number last;
+    const struct slice args[] = {
+        slice_str("ZREVRANGE"), redis_key(b, &key, ":channelsd:nodes", slice_str("")),
+        slice_str("0"), redis_number(&last, NODES_MAX - 1), slice_str("WITHSCORES")};
+    mem_free(scan->list);
+    scan->list = mem_alloc(NODES_MAX * sizeof(*scan->list));
+    scan->count = 0;
+    scan->names.len = 0;
+    (void)redis_score(b, &scan->score);
+    scan->left = 1; /* this function */
+    for (unsigned i = 0; i < b->shard_count && scan->err == ERR_OK; i++) {
+        struct nodes_ticket *ticket = mem_alloc(sizeof(*ticket));
+        *ticket = (struct nodes_ticket){.scan = scan, .shard = &b->shards[i]};
+        scan->left++;
+        if (redis_link_command(ticket->shard->link, on_nodes, ticket, 0, 5, args) == ERR_OK)
+            continue;
+        mem_free(ticket);
+        scan->left--;
+        fail(scan, ERR_UNAVAILABLE, "too much waits for this Redis already");
+    }
+    if (--scan->left == 0)
+        end_round(scan);
 }
 
 /* ---- both ---- */
@@ -344,6 +571,7 @@ static struct scan *new_scan(struct redis_backend *b, struct layer_call *call)
     struct scan *scan = mem_alloc(sizeof(*scan));
     scan->b = b;
     scan->call = call;
+    dlist_init(&scan->link);
     return scan;
 }
 

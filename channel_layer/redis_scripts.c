@@ -75,9 +75,10 @@ static const char *const texts[SCRIPTS] = {
                          "return n",
     /* channel, its $inflight | expiry. How many went back. */
     [SCRIPT_RESTORE] = "local m=redis.call('ZRANGE',KEYS[2],0,-1,'WITHSCORES') "
+                       "redis.call('ZCARD',KEYS[1]) " /* an error before anything is changed */
+                       "if #m>0 then redis.call('DEL',KEYS[2]) end "
                        "for i=1,#m,2 do redis.call('ZADD',KEYS[1],m[i+1],m[i]) end "
-                       "if #m>0 then redis.call('EXPIRE',KEYS[1],ARGV[1]) "
-                       "redis.call('DEL',KEYS[2]) end "
+                       "if #m>0 then redis.call('EXPIRE',KEYS[1],ARGV[1]) end "
                        "return #m/2",
     /* nodes | node, expiry, seconds after which one is gone, seconds of peace before that counts. 1
      * when this node was not known, then the node that is gone and that the caller has claimed: '~'

@@ -92,7 +92,7 @@ static void on_link_closed(void *ctx)
         break;
     case ASK_OPEN:
     case ASK_TOLD:
-        assert(!"a link closes only when it is told to");
+        assert(false); /* a link closes only when it is told to */
     }
 }
 
@@ -189,9 +189,10 @@ static enum err ask_next(struct redis_sentinel *s)
 }
 
 enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
-                            const struct redis_host *host, unsigned timeout_ms, size_t first,
+                            const struct redis_sentinel_how *how,
                             const struct redis_sentinel_ops *ops, void *ctx)
 {
+    const struct redis_host *host = how->host;
     if (host->sentinel_count == 0)
         return ERR_INVALID;
     struct redis_sentinel *s = mem_alloc(sizeof(*s));
@@ -199,8 +200,8 @@ enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
     s->host = host;
     s->ops = ops;
     s->ctx = ctx;
-    s->first = first;
-    const size_t share_ms = timeout_ms / host->sentinel_count;
+    s->first = how->first;
+    const size_t share_ms = how->timeout_ms / host->sentinel_count;
     s->share_ms = share_ms > LEAST_SHARE_MS ? (unsigned)share_ms : LEAST_SHARE_MS;
     const enum err err = ask_next(s);
     if (err != ERR_OK) {

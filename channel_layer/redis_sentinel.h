@@ -27,10 +27,15 @@ struct redis_sentinel_ops {
     void (*closed)(void *ctx); /* it is gone */
 };
 
-/* @host, with its master_name and sentinels, is borrowed until closed. Each sentinel has its share
- * of @timeout_ms. @first: which is asked first. */
+struct redis_sentinel_how {
+    const struct redis_host *host; /* its master_name and sentinels; borrowed until closed */
+    unsigned timeout_ms;           /* of which each sentinel has its share */
+    size_t first;                  /* which is asked first */
+};
+
+/* @how is copied. Errors: ERR_INVALID (no sentinel), or none could be asked. */
 enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
-                            const struct redis_host *host, unsigned timeout_ms, size_t first,
+                            const struct redis_sentinel_how *how,
                             const struct redis_sentinel_ops *ops, void *ctx) MUST_CHECK;
 
 void redis_sentinel_close(struct redis_sentinel *s);

@@ -148,7 +148,10 @@ static bool set_server_name(SSL *ssl, const char *name, bool check)
 {
     if (is_address(name))
         return !check || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-    if (SSL_set_tlsext_host_name(ssl, name) != 1)
+    char *copy = mem_copy_str(name, strlen(name)); /* the macro casts a const away */
+    const bool is_set = SSL_set_tlsext_host_name(ssl, copy) == 1;
+    mem_free(copy);
+    if (!is_set)
         return false;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return !check || SSL_set1_host(ssl, name) == 1;

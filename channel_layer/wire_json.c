@@ -227,10 +227,8 @@ static enum err leave(struct walk *w, struct nest *n)
 /* Goes behind one value. @max_depth: containers that it may consist of, one in the other. */
 static enum err take_value(struct walk *w, unsigned max_depth)
 {
-    struct nest n;
+    struct nest n = {.max_depth = max_depth};
     assert(max_depth <= WIRE_READ_DEPTH_MAX);
-    n.depth = 0;
-    n.max_depth = max_depth;
     do {
         const bool enters = peek(w) == '{' || peek(w) == '[';
         bool is_empty = true;
@@ -309,7 +307,7 @@ static bool means_names(struct slice key)
     struct walk w = {.at = key.ptr, .end = key.ptr + key.len};
     size_t matched = 0;
     while (w.at < w.end) {
-        uint8_t space[4];
+        uint8_t space[4] = {0};
         const struct slice piece = next_piece(&w, space);
         if (piece.len > KEY_LEN - matched || memcmp(piece.ptr, &WIRE_KEY[matched], piece.len) != 0)
             return false;
@@ -503,7 +501,7 @@ static enum err write_meaning(struct buf *scratch, struct slice *text)
     struct walk w = {.at = text->ptr, .end = text->ptr + text->len};
     scratch->len = 0;
     while (w.at < w.end) {
-        uint8_t space[4];
+        uint8_t space[4] = {0};
         const struct slice piece = next_piece(&w, space);
         const enum err err = buf_append(scratch, piece.ptr, piece.len);
         if (err != ERR_OK)

@@ -154,7 +154,7 @@ struct shape {
 
 /* Every first byte from nil to the last map form. */
 static const struct shape shapes[NEGATIVE_FIXINT - NIL] = {
-    [NIL - NIL] = {.kind = PACK_NIL},
+    [0] = {.kind = PACK_NIL},
     [FALSE_BYTE - NIL] = {.kind = PACK_BOOL},
     [TRUE_BYTE - NIL] = {.kind = PACK_BOOL},
     [BIN8 - NIL] = {.kind = PACK_BIN, .len_bytes = 1},

@@ -84,7 +84,7 @@ static enum err check_map(struct walk *w, uint64_t count)
         return err_fail(w->why, err, "no memory for a body with %zu maps", w->map);
     for (uint64_t i = 0; i < count; i++) {
         struct walk ahead = *w;
-        struct item key;
+        struct item key = {.count = 0};
         enum err checked = item_read(&ahead, &key);
         if (checked == ERR_OK &&
             (!can_be_key(&key) || (count == 1 && mark_of(key.content) != MARK_NONE)))
@@ -101,7 +101,7 @@ static enum err check_map(struct walk *w, uint64_t count)
 
 static enum err check_value(struct walk *w)
 {
-    struct item item;
+    struct item item = {.count = 0};
     enum err err = item_read(w, &item);
     if (err != ERR_OK)
         return err;
@@ -327,7 +327,7 @@ enum err transcode_to_json(struct buf *out, struct slice body, struct err_text *
     w.at = body.ptr;
     w.end = body.len > 0 ? body.ptr + body.len : body.ptr;
     struct walk top = w;
-    struct item item;
+    struct item item = {.count = 0};
     enum err err = item_read(&top, &item);
     if (err == ERR_OK && item.kind != PACK_MAP)
         err = err_fail(why, ERR_INVALID, "the body is no map");

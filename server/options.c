@@ -161,11 +161,9 @@ static enum options_result add_channel(struct parser *p, const char *text)
     }
     const char *before = p->out->channels != NULL ? p->out->channels : "";
     const size_t len = strlen(before);
-    char *joined = mem_alloc(len + name.len + 2);
-    memcpy(joined, before, len);
-    if (len > 0)
-        joined[len] = ',';
-    memcpy(joined + len + (len > 0 ? 1 : 0), text, name.len);
+    const size_t size = len + name.len + 2;
+    char *joined = mem_alloc(size);
+    (void)snprintf(joined, size, "%s%s%s", before, len > 0 ? "," : "", text);
     mem_free(p->out->channels);
     p->out->channels = joined;
     return OPTIONS_RUN;

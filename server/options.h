@@ -28,8 +28,8 @@ struct options {
 
     /* Where to listen. Both may be set. */
     bool has_tcp;
-    char *host;      /* address or name without brackets */
     int port;        /* 0: any free one */
+    char *host;      /* address or name without brackets */
     char *unix_path; /* NULL: none */
     int backlog;
     unsigned max_connections; /* 0: as many as there are descriptors */
@@ -48,8 +48,8 @@ struct options {
     /* The channel layer. */
     char *layer_socket; /* where other processes of the host reach it; NULL: none */
     char *layer_config; /* JSON; NULL: in memory */
+    char *layer_alias;  /* runworker: which of CHANNEL_LAYERS */
     bool adopts_layer;
-    char *layer_alias; /* runworker: which of CHANNEL_LAYERS */
 
     /* What is logged. */
     int verbosity;    /* 0 to 3 */

@@ -73,12 +73,13 @@ static enum err connect_default(struct node_client *client, struct err_text *why
     for (unsigned i = 0; i < count; i++) {
         char path[PATH_BYTES];
         (void)snprintf(path, sizeof(path), "%.200s/%s", folders[i], general);
-        if (node_client_connect(client, path, why) == ERR_OK)
-            return ERR_OK;
+        const enum err err = node_client_connect(client, path, true, why);
+        if (err == ERR_OK || err == ERR_ACCESS)
+            return err; /* who made a socket in our place is not passed over in silence */
         look_into(&s, folders[i]);
     }
     if (s.found == 1)
-        return node_client_connect(client, s.path, why);
+        return node_client_connect(client, s.path, true, why);
     if (s.found > 1)
         return err_fail(why, ERR_UNAVAILABLE,
                         "several nodes may be meant: name one by --layer-socket: %s", s.list);
@@ -149,7 +150,7 @@ static enum err connect_client(struct layer_reach *reach, struct node_client *cl
                                struct err_text *why)
 {
     if (options->socket != NULL)
-        return node_client_connect(client, options->socket, why);
+        return node_client_connect(client, options->socket, false, why);
     if (settings != NULL)
         return start_node(reach, client, settings, why);
     return connect_default(client, why);
@@ -167,6 +168,7 @@ enum err layer_reach_open(struct layer_reach *reach, struct node_client *client,
     if (err == ERR_OK)
         err = connect_client(reach, client, options, settings, why);
     if (err == ERR_OK) {
+        node_client_wake_by(client, reach->wake_fd, reach->reader_fd);
         const struct slice config = slice_str(settings != NULL ? settings : "");
         err = node_client_open(client, config, options->timeout_ms, why);
         if (err != ERR_OK)

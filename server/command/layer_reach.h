@@ -18,6 +18,7 @@
 #include "server/process/layer_thread.h"
 
 struct layer_reach {
+    int wake_fd, reader_fd; /* for the client from the start: node_client_wake_by() */
     /* private */
     struct layer_thread thread;
     bool thread_is_running;

@@ -19,23 +19,30 @@
 #include "core/transcode.h"
 #include "server/command/layer_reach.h"
 #include "server/command/layer_tool_options.h"
+#include "server/command/lines.h"
 #include "server/command/node_client.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_WRONG = 2, EXIT_FULL = 3 };
-enum { MESSAGE_MAX = 16 * 1024 * 1024, LOG_CLOSE_MS = 1000 };
+enum { LOG_CLOSE_MS = 1000 };
+enum {
+    TEXT_MAX = 64 * 1024 * 1024, /* of JSON that comes in, where bytes are base64 */
+    LINE_MAX_BYTES =
+        256 * 1024 * 1024, /* of JSON that goes out: a body can become ten times as long */
+};
 
 struct tool {
     struct tool_options options;
     struct node_client client;
-    struct buf message; /* a body or a line, made anew for each */
+    struct buf body; /* made anew for each message */
+    struct buf line;
     struct err_text why;
-    int signal_fd;
+    int signal_fd; /* listens: readable when it is to end; else -1 */
 };
 
 struct tool_kind {
     const char *name;
-    int least, most; /* arguments; -1: any number */
-    bool listens;    /* until a signal, which ends it orderly */
+    struct tool_arity arity;
+    bool listens; /* until a signal, or until nobody reads what it prints: both orderly ends */
     enum err (*run)(struct tool *t);
 };
 
@@ -49,47 +56,60 @@ static int exit_status_of(enum err err)
                                                                               : EXIT_FAILED;
 }
 
+static enum err call(struct tool *t, unsigned op, const char *name, struct node_event *out)
+{
+    const struct slice none = {0};
+    return node_client_call(&t->client, op, name != NULL ? slice_str(name) : none, none, out,
+                            &t->why);
+}
+
 /* ---- messages as lines ---- */
 
 /* A layer that writes JSON takes the text as it is; the node checks it. */
 static enum err body_of_json(struct tool *t, struct slice json)
 {
-    t->message.len = 0;
+    t->body.len = 0;
     if (t->client.serializer == LAYER_MSGPACK)
-        return transcode_to_pack(&t->message, json, &t->why);
-    const enum err err = buf_append(&t->message, json.ptr, json.len);
+        return transcode_to_pack(&t->body, json, &t->why);
+    const enum err err = buf_append(&t->body, json.ptr, json.len);
     return err == ERR_OK ? err : err_fail(&t->why, err, "the message: %s", err_str(err));
 }
 
-/* One line of JSON. Line ends in a JSON text stand between its values: a string has none. */
-static enum err json_of_body(struct tool *t, struct slice body)
+static enum err put(struct tool *t, struct slice text)
 {
-    t->message.len = 0;
+    const enum err err = buf_append(&t->line, text.ptr, text.len);
+    return err == ERR_OK ? err : err_fail(&t->why, err, "a message: %s", err_str(err));
+}
+
+/* One line of JSON. Line ends in a JSON text stand between its values: a string has none. */
+static enum err put_body(struct tool *t, struct slice body)
+{
+    const uint32_t begin = t->line.len;
     if (t->client.serializer == LAYER_MSGPACK)
-        return transcode_to_json(&t->message, body, &t->why);
-    const enum err err = buf_append(&t->message, body.ptr, body.len);
+        return transcode_to_json(&t->line, body, &t->why);
+    const enum err err = put(t, body);
     if (err != ERR_OK)
-        return err_fail(&t->why, err, "a message: %s", err_str(err));
-    for (uint32_t i = 0; i < t->message.len; i++)
-        if (t->message.ptr[i] == '\n' || t->message.ptr[i] == '\r')
-            t->message.ptr[i] = ' ';
+        return err;
+    for (uint32_t i = begin; i < t->line.len; i++)
+        if (t->line.ptr[i] == '\n' || t->line.ptr[i] == '\r')
+            t->line.ptr[i] = ' ';
     return ERR_OK;
 }
 
 /* A line that cannot be written (a closed pipe) ends the tool: nobody reads any more. */
-static enum err print_body(struct tool *t, const char *kind, struct slice name, struct slice body)
+static enum err print_body(struct tool *t, const char *kind, const char *name, struct slice body)
 {
-    const enum err err = json_of_body(t, body);
-    if (err != ERR_OK)
-        return err;
-    if (t->options.has_names)
-        printf("{\"%s\": \"%.*s\", \"message\": %.*s}\n", kind, (int)name.len,
-               (const char *)name.ptr, (int)t->message.len, (const char *)t->message.ptr);
-    else
-        printf("%.*s\n", (int)t->message.len, (const char *)t->message.ptr);
-    if (fflush(stdout) != 0)
-        return err_fail(&t->why, ERR_IO, "standard output: %s", strerror(errno));
-    return ERR_OK;
+    const bool has_names = t->options.has_names;
+    char head[NAME_MAX_BYTES + 64];
+    t->line.len = 0;
+    (void)snprintf(head, sizeof(head), "{\"%s\": \"%s\", \"message\": ", kind, name);
+    enum err err = has_names ? put(t, slice_str(head)) : ERR_OK;
+    if (err == ERR_OK)
+        err = put_body(t, body);
+    if (err == ERR_OK)
+        err = put(t, slice_str(has_names ? "}\n" : "\n"));
+    return err == ERR_OK ? lines_write(STDOUT_FILENO, buf_slice(&t->line), t->signal_fd, &t->why)
+                         : err;
 }
 
 /* ---- send, group-send ---- */
@@ -98,37 +118,31 @@ static enum err send_one(struct tool *t, unsigned op, struct slice json)
 {
     struct node_event event;
     const enum err err = body_of_json(t, json);
-    if (err != ERR_OK)
-        return err;
-    const uint64_t request = node_client_ask(&t->client, op, slice_str(t->options.names[0]),
-                                             buf_slice(&t->message), true);
-    return node_client_answer(&t->client, request, &event, t->options.timeout_ms, &t->why);
+    return err == ERR_OK ? node_client_call(&t->client, op, slice_str(t->options.names[0]),
+                                            buf_slice(&t->body), &event, &t->why)
+                         : err;
 }
 
 /* One message for each line of stdin; the first that fails ends it, and its number is told. */
 static enum err send_lines(struct tool *t, unsigned op)
 {
-    char *line = NULL;
-    size_t size = 0;
-    ssize_t len;
+    struct line_reader lines;
+    struct slice line;
     enum err err = ERR_OK;
-    unsigned long number = 0;
-    while (err == ERR_OK && (len = getline(&line, &size, stdin)) >= 0) {
-        number++;
-        while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
-            len--;
-        if (len == 0)
-            continue;
-        err = (size_t)len > MESSAGE_MAX
-                  ? err_fail(&t->why, ERR_TOO_BIG, "longer than %d bytes", (int)MESSAGE_MAX)
-                  : send_one(t, op, slice_make(line, (size_t)len));
+    line_reader_init(&lines, STDIN_FILENO, TEXT_MAX);
+    while (err == ERR_OK) {
+        err = line_reader_next(&lines, &line, &t->why);
+        if (err == ERR_CLOSED)
+            break;
+        if (err == ERR_OK && line.len > 0)
+            err = send_one(t, op, line);
     }
-    free(line);
-    if (err != ERR_OK) {
-        struct err_text why = t->why;
-        err_fail(&t->why, err, "line %lu: %.400s", number, why.text);
-    }
-    return err;
+    const unsigned long number = lines.number;
+    line_reader_deinit(&lines);
+    if (err == ERR_CLOSED)
+        return ERR_OK;
+    const struct err_text why = t->why;
+    return err_fail(&t->why, err, "line %lu: %.400s", number, why.text);
 }
 
 static enum err send_by(struct tool *t, unsigned op)
@@ -170,81 +184,103 @@ static bool is_last(const struct tool *t, uint64_t received)
     return t->options.count != 0 && received >= t->options.count;
 }
 
-/* What was asked for comes; SIGINT and SIGTERM end it orderly. */
-static enum err end_of_listening(enum err err)
+static enum err ask_next(struct tool *t, unsigned i, uint64_t *request)
 {
-    return err == ERR_CLOSED ? ERR_OK : err;
+    *request = node_client_ask(&t->client, LAYER_RECEIVE, slice_str(t->options.names[i]),
+                               (struct slice){0}, &t->why);
+    return *request != 0 ? ERR_OK : t->why.code;
+}
+
+/* Prints the message that answers one of the @requests, and asks for the next. Until it is printed
+ * it is untaken: it goes back when we are gone. */
+static enum err take_message(struct tool *t, uint64_t *requests, const struct node_event *event,
+                             uint64_t *received)
+{
+    unsigned i = 0;
+    while (i < t->options.name_count && requests[i] != event->request)
+        i++;
+    if (i == t->options.name_count)
+        return ERR_OK;
+    const enum err err = print_body(t, "channel", t->options.names[i], event->body);
+    if (err != ERR_OK)
+        return err;
+    node_client_tell(&t->client, LAYER_TAKEN, event->request);
+    (*received)++;
+    return is_last(t, *received) ? ERR_OK : ask_next(t, i, &requests[i]);
+}
+
+/* A node that we leave at once may not have read yet which messages were taken. */
+static enum err settle_taken(struct tool *t)
+{
+    struct node_event event;
+    node_client_wake_by(&t->client, -1, -1);
+    return call(t, LAYER_STATS, NULL, &event);
 }
 
 static enum err run_listen(struct tool *t)
 {
     const unsigned count = t->options.name_count;
     uint64_t *requests = mem_alloc(count * sizeof(*requests));
+    uint64_t received = 0;
     enum err err = ERR_OK;
-    for (unsigned i = 0; err == ERR_OK && i < count; i++) {
-        requests[i] = node_client_ask(&t->client, LAYER_RECEIVE, slice_str(t->options.names[i]),
-                                      slice_make(NULL, 0), false);
-        if (requests[i] == 0)
-            err = err_fail(&t->why, ERR_UNAVAILABLE, "the node closed the connection");
-    }
-    for (uint64_t received = 0; err == ERR_OK && !is_last(t, received);) {
+    for (unsigned i = 0; err == ERR_OK && i < count; i++)
+        err = ask_next(t, i, &requests[i]);
+    while (err == ERR_OK && !is_last(t, received)) {
         struct node_event event;
-        err = node_client_next(&t->client, &event, -1, &t->why);
+        err = node_client_next(&t->client, &event, &t->why);
         if (err == ERR_OK && event.kind == NODE_REPLY && event.err != ERR_OK)
             err = err_fail(&t->why, event.err, "%.*s", (int)event.text.len,
                            (const char *)event.text.ptr);
-        if (err != ERR_OK || event.kind != NODE_MESSAGE)
-            continue;
-        unsigned i = 0;
-        while (i < count && requests[i] != event.request)
-            i++;
-        if (i == count)
-            continue;
-        err = print_body(t, "channel", slice_str(t->options.names[i]), event.body);
-        if (err != ERR_OK)
-            continue; /* untaken: it goes back when we are gone */
-        node_client_tell(&t->client, LAYER_TAKEN, event.request);
-        received++;
-        if (!is_last(t, received))
-            requests[i] = node_client_ask(&t->client, LAYER_RECEIVE, slice_str(t->options.names[i]),
-                                          slice_make(NULL, 0), false);
+        else if (err == ERR_OK && event.kind == NODE_MESSAGE)
+            err = take_message(t, requests, &event, &received);
     }
     mem_free(requests);
-    return end_of_listening(err);
+    if (received > 0 && (err == ERR_OK || err == ERR_CLOSED))
+        err = settle_taken(t);
+    return err;
 }
 
-static enum err change_membership(struct tool *t, unsigned op)
+/* One record of a group. A flush takes everybody out of their groups; who listens comes back. */
+static enum err take_delivery(struct tool *t, const struct node_event *event, uint64_t *received)
 {
-    struct node_event event;
-    const uint64_t request =
-        node_client_ask(&t->client, op, slice_str(t->options.names[0]), slice_make(NULL, 0), false);
-    return node_client_answer(&t->client, request, &event, t->options.timeout_ms, &t->why);
+    const char *group = t->options.names[0];
+    switch (event->kind) {
+    case NODE_DELIVER:
+        (*received)++;
+        return print_body(t, "group", group, event->body);
+    case NODE_FLUSHED:
+        return node_client_ask(&t->client, LAYER_JOIN, slice_str(group), (struct slice){0},
+                               &t->why) != 0
+                   ? ERR_OK
+                   : t->why.code;
+    case NODE_REPLY:
+        return event->err == ERR_OK ? ERR_OK
+                                    : err_fail(&t->why, event->err, "%.*s", (int)event->text.len,
+                                               (const char *)event->text.ptr);
+    case NODE_MESSAGE:
+        break;
+    }
+    return ERR_OK;
 }
 
 static enum err run_group_listen(struct tool *t)
 {
-    enum err err = change_membership(t, LAYER_JOIN);
+    struct node_event event;
+    const char *group = t->options.names[0];
+    uint64_t received = 0;
+    enum err err = call(t, LAYER_JOIN, group, &event);
     if (err != ERR_OK)
         return err;
-    fprintf(stderr, "channelsd: listening to the group %s\n", t->options.names[0]);
-    for (uint64_t received = 0; err == ERR_OK && !is_last(t, received);) {
-        struct node_event event;
-        err = node_client_next(&t->client, &event, -1, &t->why);
-        if (err != ERR_OK || event.kind != NODE_DELIVER)
-            continue;
-        err = print_body(t, "group", slice_str(t->options.names[0]), event.body);
-        received++;
+    fprintf(stderr, "channelsd: listening to the group %s\n", group);
+    while (err == ERR_OK && !is_last(t, received)) {
+        err = node_client_next(&t->client, &event, &t->why);
+        if (err == ERR_OK)
+            err = take_delivery(t, &event, &received);
     }
-    err = end_of_listening(err);
-    struct err_text why = t->why;
-    node_client_wake_by(&t->client, -1);
-    if (err != ERR_OK) {
-        /* The first error is the one to tell; the node takes us out when we are gone. */
-        (void)change_membership(t, LAYER_LEAVE);
-        t->why = why;
-        return err;
-    }
-    return change_membership(t, LAYER_LEAVE);
+    if (err != ERR_OK && err != ERR_CLOSED)
+        return err; /* the node takes us out when we are gone */
+    node_client_wake_by(&t->client, -1, -1);
+    return call(t, LAYER_LEAVE, group, &event);
 }
 
 /* ---- groups, ping ---- */
@@ -252,10 +288,7 @@ static enum err run_group_listen(struct tool *t)
 static enum err run_groups(struct tool *t)
 {
     struct node_event event;
-    const uint64_t request =
-        node_client_ask(&t->client, LAYER_GROUPS, slice_make(NULL, 0), slice_make(NULL, 0), false);
-    const enum err err =
-        node_client_answer(&t->client, request, &event, t->options.timeout_ms, &t->why);
+    const enum err err = call(t, LAYER_GROUPS, NULL, &event);
     if (err != ERR_OK)
         return err;
     struct pack_reader r = event.value;
@@ -284,17 +317,13 @@ static enum err run_ping(struct tool *t)
     struct node_event event;
     char group[64];
     snprintf(group, sizeof(group), "channelsd.ping.%ld", (long)getpid());
-    t->options.names[0] = group;
     const double begin = now_ms();
-    enum err err = change_membership(t, LAYER_JOIN);
+    enum err err = call(t, LAYER_JOIN, group, &event);
     const double took = now_ms() - begin;
     if (err == ERR_OK)
-        err = change_membership(t, LAYER_LEAVE);
-    if (err != ERR_OK)
-        return err;
-    const uint64_t request =
-        node_client_ask(&t->client, LAYER_STATS, slice_make(NULL, 0), slice_make(NULL, 0), false);
-    err = node_client_answer(&t->client, request, &event, t->options.timeout_ms, &t->why);
+        err = call(t, LAYER_LEAVE, group, &event);
+    if (err == ERR_OK)
+        err = call(t, LAYER_STATS, NULL, &event);
     if (err != ERR_OK)
         return err;
     printf("{\"backend\": \"%s\", \"milliseconds\": %.3f", t->client.backend, took);
@@ -314,9 +343,9 @@ static enum err run_ping(struct tool *t)
 /* ---- which one ---- */
 
 static const struct tool_kind kinds[] = {
-    {"send", 2, 2, false, run_send},     {"group-send", 2, 2, false, run_group_send},
-    {"listen", 1, -1, true, run_listen}, {"group-listen", 1, 1, true, run_group_listen},
-    {"groups", 0, 0, false, run_groups}, {"ping", 0, 0, false, run_ping},
+    {"send", {2, 2}, false, run_send},     {"group-send", {2, 2}, false, run_group_send},
+    {"listen", {1, -1}, true, run_listen}, {"group-listen", {1, 1}, true, run_group_listen},
+    {"groups", {0, 0}, false, run_groups}, {"ping", {0, 0}, false, run_ping},
 };
 
 static const struct tool_kind *kind_of(const char *name)
@@ -341,12 +370,12 @@ static int complain(const struct tool *t, const char *name, enum err err)
 /* The log is open. */
 static enum err run_logged(struct tool *t, const struct tool_kind *kind)
 {
-    struct layer_reach reach = {.thread_is_running = false};
+    const int reader_fd = kind->listens ? STDOUT_FILENO : -1;
     enum err err = kind->listens ? open_signals(t) : ERR_OK;
+    struct layer_reach reach = {.wake_fd = t->signal_fd, .reader_fd = reader_fd};
     if (err == ERR_OK)
         err = layer_reach_open(&reach, &t->client, &t->options, &t->why);
     if (err == ERR_OK) {
-        node_client_wake_by(&t->client, t->signal_fd);
         err = kind->run(t);
         if (fflush(stdout) != 0 && err == ERR_OK)
             err = err_fail(&t->why, ERR_IO, "standard output: %s", strerror(errno));
@@ -354,7 +383,7 @@ static enum err run_logged(struct tool *t, const struct tool_kind *kind)
     }
     if (t->signal_fd >= 0)
         close(t->signal_fd);
-    return err;
+    return kind->listens && err == ERR_CLOSED ? ERR_OK : err;
 }
 
 int layer_tool_run(int argc, char **argv)
@@ -363,17 +392,19 @@ int layer_tool_run(int argc, char **argv)
     const struct tool_kind *kind = kind_of(argv[0]);
     assert(kind != NULL); /* layer_tool_knows() it */
     struct tool t = {.signal_fd = -1};
+    signal(SIGPIPE, SIG_IGN); /* a reader or a Redis that is gone is an error of write() */
     bool wants_help = false;
-    enum err err =
-        tool_options_parse(&t.options, argc, argv, kind->least, kind->most, &wants_help, &t.why);
+    enum err err = tool_options_parse(&t.options, argc, argv, &kind->arity, &wants_help, &t.why);
     if (err == ERR_OK && wants_help)
         fputs(layer_tool_help(), stdout);
     if (err == ERR_OK && !wants_help)
         err = log_open(&log, &t.why);
     if (err == ERR_OK && !wants_help) {
-        buf_init(&t.message, MESSAGE_MAX);
+        buf_init(&t.body, LAYER_BODY_MAX);
+        buf_init(&t.line, LINE_MAX_BYTES);
         err = run_logged(&t, kind);
-        buf_deinit(&t.message);
+        buf_deinit(&t.body);
+        buf_deinit(&t.line);
         log_close(LOG_CLOSE_MS);
     }
     tool_options_deinit(&t.options);

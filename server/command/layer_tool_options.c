@@ -76,6 +76,9 @@ static enum err read_option(struct tool_options *out, int code, const char *word
     case ':':
         return err_fail(why, ERR_INVALID, "%.80s needs a value", word);
     default:
+        if (optopt != 0 && optopt < OPT_SOCKET) /* one letter, of several in a word, perhaps */
+            return err_fail(why, ERR_INVALID, "unknown option -%c (see channelsd layer --help)",
+                            optopt);
         return err_fail(why, ERR_INVALID, "unknown option %.80s (see channelsd layer --help)",
                         word);
     }
@@ -105,22 +108,20 @@ static enum err choose_place(struct tool_options *out, struct err_text *why)
     return ERR_OK;
 }
 
-static enum err count_names(const struct tool_options *out, const char *tool, int least, int most,
-                            struct err_text *why)
+static enum err count_names(const struct tool_options *out, const char *tool,
+                            const struct tool_arity *arity, struct err_text *why)
 {
     const int count = (int)out->name_count;
-    if (count >= least && (most < 0 || count <= most))
+    if (count >= arity->least && (arity->most < 0 || count <= arity->most))
         return ERR_OK;
-    if (least == most)
-        return err_fail(why, ERR_INVALID,
-                        "%s takes %d argument%s, not %d (see channelsd layer --help)", tool, least,
-                        least == 1 ? "" : "s", count);
-    return err_fail(why, ERR_INVALID, "%s takes at least %d argument (see channelsd layer --help)",
-                    tool, least);
+    return err_fail(why, ERR_INVALID,
+                    "%s takes %s%d argument%s, not %d (see channelsd layer --help)", tool,
+                    arity->least == arity->most ? "" : "at least ", arity->least,
+                    arity->least == 1 ? "" : "s", count);
 }
 
-enum err tool_options_parse(struct tool_options *out, int argc, char **argv, int least, int most,
-                            bool *wants_help, struct err_text *why)
+enum err tool_options_parse(struct tool_options *out, int argc, char **argv,
+                            const struct tool_arity *arity, bool *wants_help, struct err_text *why)
 {
     int code;
     *out = (struct tool_options){.timeout_ms = TIMEOUT_MS};
@@ -142,7 +143,7 @@ enum err tool_options_parse(struct tool_options *out, int argc, char **argv, int
     if (*wants_help)
         return ERR_OK;
     const enum err err = choose_place(out, why);
-    return err == ERR_OK ? count_names(out, argv[0], least, most, why) : err;
+    return err == ERR_OK ? count_names(out, argv[0], arity, why) : err;
 }
 
 void tool_options_deinit(struct tool_options *options)

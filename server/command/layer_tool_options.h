@@ -26,10 +26,16 @@ struct tool_options {
     unsigned name_count;
 };
 
+/* How many arguments a tool takes. */
+struct tool_arity {
+    int least, most; /* -1: any number */
+};
+
 /* Errors: ERR_INVALID with a text. Ownership: tool_options_deinit() in any case; the texts are
  * @argv's or the environment's. */
-enum err tool_options_parse(struct tool_options *out, int argc, char **argv, int least, int most,
-                            bool *wants_help, struct err_text *why) MUST_CHECK;
+enum err tool_options_parse(struct tool_options *out, int argc, char **argv,
+                            const struct tool_arity *arity, bool *wants_help,
+                            struct err_text *why) MUST_CHECK;
 void tool_options_deinit(struct tool_options *options);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,17 +14,20 @@
 #include "channel_layer/layer_proto.h"
 #include "core/mem.h"
 
-enum { READ_BYTES = 64 * 1024, OUT_MAX = LAYER_RECORD_MAX };
+/* A node reads nothing of a peer that has 32 MiB to read, until half of that is gone: it fits in
+ * beside a record that has not been looked at. */
+enum { READ_BYTES = 64 * 1024, OUT_MAX = LAYER_RECORD_MAX, IN_MAX = 4 * LAYER_RECORD_MAX };
 
+/* The node's ERR_CLOSED is its own end; ours is that of waiting. */
 static const enum err reply_errs[] = {
-    ERR_OK,      ERR_FULL,   ERR_INVALID,     ERR_UNAVAILABLE,
-    ERR_TIMEOUT, ERR_CLOSED, ERR_UNSUPPORTED, ERR_IO,
+    ERR_OK,      ERR_FULL,        ERR_INVALID,     ERR_UNAVAILABLE,
+    ERR_TIMEOUT, ERR_UNAVAILABLE, ERR_UNSUPPORTED, ERR_IO,
 };
 
 void node_client_init(struct node_client *c, int fd)
 {
-    *c = (struct node_client){.fd = fd, .wake_fd = -1, .next_request = 1};
-    buf_init(&c->in, LAYER_RECORD_MAX + READ_BYTES);
+    *c = (struct node_client){.fd = fd, .wake_fd = -1, .reader_fd = -1, .next_request = 1};
+    buf_init(&c->in, IN_MAX);
     buf_init(&c->out, OUT_MAX);
 }
 
@@ -36,17 +40,28 @@ void node_client_deinit(struct node_client *c)
     buf_deinit(&c->out);
 }
 
-void node_client_wake_by(struct node_client *c, int fd)
+void node_client_wake_by(struct node_client *c, int wake_fd, int reader_fd)
 {
-    c->wake_fd = fd;
+    c->wake_fd = wake_fd;
+    c->reader_fd = reader_fd;
 }
 
-enum err node_client_connect(struct node_client *c, const char *path, struct err_text *why)
+/* The default sockets may be in a folder that anybody can write to. */
+static bool is_listener_trusted(int fd)
+{
+    struct ucred peer = {.pid = 0};
+    socklen_t len = sizeof(peer);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid());
+}
+
+enum err node_client_connect(struct node_client *c, const char *path, bool is_default,
+                             struct err_text *why)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const size_t len = strlen(path);
     if (len == 0 || len >= sizeof(address.sun_path))
-        return err_fail(why, ERR_INVALID, "%s: a socket's path has 1 to %zu bytes", path,
+        return err_fail(why, ERR_INVALID, "%.200s: a socket's path has 1 to %zu bytes", path,
                         sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, len);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -60,25 +75,111 @@ enum err node_client_connect(struct node_client *c, const char *path, struct err
                         "another by --layer-socket or Redis by --redis",
                         path, strerror(errnum));
     }
+    if (is_default && !is_listener_trusted(fd)) {
+        close(fd);
+        return err_fail(why, ERR_ACCESS,
+                        "%s: another user listens there; name it by --layer-socket if you trust it",
+                        path);
+    }
     node_client_init(c, fd);
     return ERR_OK;
 }
 
+/* ---- waiting ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int64_t deadline_of(const struct node_client *c)
+{
+    return now_ms() + c->timeout_ms;
+}
+
+/* @deadline_ms: -1 waits for ever. */
+static enum err wait_any(struct pollfd *fds, unsigned count, int64_t deadline_ms,
+                         struct err_text *why)
+{
+    for (;;) {
+        int64_t rest = deadline_ms < 0 ? -1 : deadline_ms - now_ms();
+        if (deadline_ms >= 0 && rest < 0)
+            rest = 0;
+        const int ready = poll(fds, count, rest > INT_MAX ? INT_MAX : (int)rest);
+        if (ready > 0)
+            return ERR_OK;
+        if (ready < 0 && errno != EINTR)
+            return err_fail(why, err_from_errno(errno), "poll: %s", strerror(errno));
+        if (ready == 0 && rest == 0)
+            return err_fail(why, ERR_TIMEOUT, "the node did not answer in time");
+    }
+}
+
+static enum err wait_readable(const struct node_client *c, int64_t deadline_ms,
+                              struct err_text *why)
+{
+    struct pollfd fds[] = {
+        {.fd = c->fd, .events = POLLIN},
+        {.fd = c->wake_fd, .events = POLLIN},
+        {.fd = c->reader_fd}, /* only that it is gone */
+    };
+    const enum err err = wait_any(fds, 3, deadline_ms, why);
+    if (err == ERR_OK && (fds[1].revents != 0 || fds[2].revents != 0))
+        return err_fail(why, ERR_CLOSED, "stopped");
+    return err;
+}
+
+/* What is there; the caller knows that something is. */
+static enum err read_some(struct node_client *c, struct err_text *why)
+{
+    const enum err err = buf_reserve(&c->in, READ_BYTES);
+    if (err != ERR_OK)
+        return err_fail(why, err, "%s", err_str(err));
+    const ssize_t count = recv(c->fd, c->in.ptr + c->in.len, READ_BYTES, MSG_DONTWAIT);
+    if (count > 0) {
+        c->in.len += (uint32_t)count;
+        return ERR_OK;
+    }
+    if (count < 0 && (errno == EINTR || errno == EAGAIN))
+        return ERR_OK;
+    return err_fail(why, ERR_UNAVAILABLE, "the node closed the connection%s%s",
+                    count < 0 ? ": " : "", count < 0 ? strerror(errno) : "");
+}
+
 /* ---- out ---- */
 
-static enum err send_all(struct node_client *c)
+/* Until the node takes more; what it says meanwhile is kept. */
+static enum err wait_writable(struct node_client *c, int64_t deadline_ms, struct err_text *why)
 {
+    const bool has_room = c->in.len + READ_BYTES <= IN_MAX;
+    struct pollfd fd = {.fd = c->fd, .events = has_room ? POLLIN | POLLOUT : POLLOUT};
+    const enum err err = wait_any(&fd, 1, deadline_ms, why);
+    return err == ERR_OK && (fd.revents & POLLIN) != 0 ? read_some(c, why) : err;
+}
+
+/* Half a record cannot be taken back, so an error ends the connection. */
+static enum err send_all(struct node_client *c, struct err_text *why)
+{
+    const int64_t deadline_ms = deadline_of(c);
+    enum err err = ERR_OK;
     size_t sent = 0;
-    while (sent < c->out.len) {
-        const ssize_t count = send(c->fd, c->out.ptr + sent, c->out.len - sent, MSG_NOSIGNAL);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return err_from_errno(errno);
-        sent += (size_t)count;
+    while (err == ERR_OK && sent < c->out.len) {
+        const ssize_t count =
+            send(c->fd, c->out.ptr + sent, c->out.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count >= 0)
+            sent += (size_t)count;
+        else if (errno == EAGAIN)
+            err = wait_writable(c, deadline_ms, why);
+        else if (errno != EINTR)
+            err = err_fail(why, ERR_UNAVAILABLE, "the node closed the connection: %s",
+                           strerror(errno));
     }
     c->out.len = 0;
-    return ERR_OK;
+    if (err != ERR_OK)
+        (void)shutdown(c->fd, SHUT_RDWR); /* which fails when it is gone already */
+    return err;
 }
 
 static enum err put_small(struct node_client *c, uint8_t *(*write)(uint8_t *, uint64_t),
@@ -106,11 +207,11 @@ static enum err put_content(struct node_client *c, struct slice content, bool is
     return err;
 }
 
-uint64_t node_client_ask(struct node_client *c, unsigned op, struct slice first,
-                         struct slice second, bool is_body)
+uint64_t node_client_ask(struct node_client *c, unsigned op, struct slice first, struct slice body,
+                         struct err_text *why)
 {
     const uint64_t request = c->next_request++;
-    const uint64_t count = 3U + (first.ptr != NULL ? 1U : 0U) + (second.ptr != NULL ? 1U : 0U);
+    const uint64_t count = 3U + (first.ptr != NULL ? 1U : 0U) + (body.ptr != NULL ? 1U : 0U);
     c->out.len = 0;
     enum err err = put_small(c, write_array, count);
     if (err == ERR_OK)
@@ -121,75 +222,29 @@ uint64_t node_client_ask(struct node_client *c, unsigned op, struct slice first,
         err = put_small(c, pack_uint, request);
     if (err == ERR_OK && first.ptr != NULL)
         err = put_content(c, first, false);
-    if (err == ERR_OK && second.ptr != NULL)
-        err = put_content(c, second, is_body);
-    if (err == ERR_OK)
-        err = send_all(c);
+    if (err == ERR_OK && body.ptr != NULL)
+        err = put_content(c, body, true);
+    if (err != ERR_OK)
+        err_fail(why, err, "the request: %s", err_str(err));
+    else
+        err = send_all(c, why);
     return err == ERR_OK ? request : 0;
 }
 
 void node_client_tell(struct node_client *c, unsigned op, uint64_t request)
 {
     uint8_t bytes[1 + 3 * PACK_UINT_MAX];
+    struct err_text why;
     uint8_t *at = pack_array(bytes, 3);
     at = pack_uint(at, op);
     at = pack_uint(at, 0);
     at = pack_uint(at, request);
     c->out.len = 0;
-    /* A node that is gone is noticed by whoever waits for it. */
-    if (buf_append(&c->out, bytes, (size_t)(at - bytes)) == ERR_OK && send_all(c) != ERR_OK)
-        c->out.len = 0;
+    if (buf_append(&c->out, bytes, (size_t)(at - bytes)) != ERR_OK || send_all(c, &why) != ERR_OK)
+        (void)shutdown(c->fd, SHUT_RDWR); /* a message would seem to be taken */
 }
 
 /* ---- in ---- */
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static enum err wait_readable(const struct node_client *c, int64_t deadline_ms,
-                              struct err_text *why)
-{
-    struct pollfd fds[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = c->wake_fd, .events = POLLIN}};
-    for (;;) {
-        int64_t rest = deadline_ms < 0 ? -1 : deadline_ms - now_ms();
-        if (deadline_ms >= 0 && rest < 0)
-            rest = 0;
-        const int count = poll(fds, 2, rest > INT_MAX ? INT_MAX : (int)rest);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return err_fail(why, err_from_errno(errno), "poll: %s", strerror(errno));
-        if (fds[1].revents != 0)
-            return err_fail(why, ERR_CLOSED, "stopped");
-        if (count > 0)
-            return ERR_OK;
-        if (rest == 0)
-            return err_fail(why, ERR_TIMEOUT, "the node did not answer in time");
-    }
-}
-
-static enum err read_more(struct node_client *c, int64_t deadline_ms, struct err_text *why)
-{
-    enum err err = wait_readable(c, deadline_ms, why);
-    if (err != ERR_OK)
-        return err;
-    err = buf_reserve(&c->in, READ_BYTES);
-    if (err != ERR_OK)
-        return err_fail(why, err, "%s", err_str(err));
-    const ssize_t count = recv(c->fd, c->in.ptr + c->in.len, READ_BYTES, 0);
-    if (count > 0) {
-        c->in.len += (uint32_t)count;
-        return ERR_OK;
-    }
-    if (count < 0 && errno == EINTR)
-        return ERR_OK;
-    return err_fail(why, ERR_UNAVAILABLE, "the node closed the connection%s%s",
-                    count < 0 ? ": " : "", count < 0 ? strerror(errno) : "");
-}
 
 /* The next whole record stands at the front of c->in, c->used bytes long. */
 static enum err next_record(struct node_client *c, int64_t deadline_ms, struct err_text *why)
@@ -207,7 +262,9 @@ static enum err next_record(struct node_client *c, int64_t deadline_ms, struct e
             c->used = 0;
             break;
         }
-        const enum err err = read_more(c, deadline_ms, why);
+        enum err err = wait_readable(c, deadline_ms, why);
+        if (err == ERR_OK)
+            err = read_some(c, why);
         if (err != ERR_OK)
             return err;
     }
@@ -248,15 +305,17 @@ static bool read_event(struct node_event *out, struct pack_reader *r)
             pack_skip(r); /* layer, ticket, groups, channels */
         out->body = pack_read_bytes(r);
         return true;
+    case LAYER_TOLD_FLUSHED:
+        out->kind = NODE_FLUSHED;
+        return true;
     default:
         return false;
     }
 }
 
-enum err node_client_next(struct node_client *c, struct node_event *out, int timeout_ms,
-                          struct err_text *why)
+static enum err next_event(struct node_client *c, struct node_event *out, int64_t deadline_ms,
+                           struct err_text *why)
 {
-    const int64_t deadline_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
     for (;;) {
         const enum err err = next_record(c, deadline_ms, why);
         if (err != ERR_OK)
@@ -271,20 +330,23 @@ enum err node_client_next(struct node_client *c, struct node_event *out, int tim
     }
 }
 
-enum err node_client_answer(struct node_client *c, uint64_t request, struct node_event *out,
-                            int timeout_ms, struct err_text *why)
+enum err node_client_next(struct node_client *c, struct node_event *out, struct err_text *why)
 {
+    return next_event(c, out, -1, why);
+}
+
+enum err node_client_call(struct node_client *c, unsigned op, struct slice first, struct slice body,
+                          struct node_event *out, struct err_text *why)
+{
+    const uint64_t request = node_client_ask(c, op, first, body, why);
     if (request == 0)
-        return err_fail(why, ERR_UNAVAILABLE, "the request could not be sent to the node");
-    const int64_t deadline_ms = now_ms() + timeout_ms;
-    for (;;) {
-        const int64_t rest = deadline_ms - now_ms();
-        const enum err err = node_client_next(c, out, rest < 0 ? 0 : (int)rest, why);
+        return why->code;
+    const int64_t deadline_ms = deadline_of(c);
+    do {
+        const enum err err = next_event(c, out, deadline_ms, why);
         if (err != ERR_OK)
             return err;
-        if (out->kind == NODE_REPLY && out->request == request)
-            break;
-    }
+    } while (out->kind != NODE_REPLY || out->request != request);
     if (out->err != ERR_OK)
         err_fail(why, out->err, "%.*s", (int)out->text.len, (const char *)out->text.ptr);
     return out->err;
@@ -292,7 +354,7 @@ enum err node_client_answer(struct node_client *c, uint64_t request, struct node
 
 /* ---- beginning ---- */
 
-static enum err send_hello(struct node_client *c)
+static enum err send_hello(struct node_client *c, struct err_text *why)
 {
     uint8_t bytes[64];
     uint8_t *at = pack_array(bytes, 4);
@@ -302,10 +364,10 @@ static enum err send_hello(struct node_client *c)
     at = pack_str(at, slice_str("command"));
     c->out.len = 0;
     const enum err err = buf_append(&c->out, bytes, (size_t)(at - bytes));
-    return err == ERR_OK ? send_all(c) : err;
+    return err == ERR_OK ? send_all(c, why) : err_fail(why, err, "%s", err_str(err));
 }
 
-static enum err send_open(struct node_client *c, struct slice config)
+static enum err send_open(struct node_client *c, struct slice config, struct err_text *why)
 {
     uint8_t head[2 + 3 * PACK_UINT_MAX];
     uint8_t *at = pack_array(head, 5);
@@ -318,14 +380,7 @@ static enum err send_open(struct node_client *c, struct slice config)
         err = put_content(c, config, false);
     if (err == ERR_OK)
         err = put_small(c, write_array, 0);
-    return err == ERR_OK ? send_all(c) : err;
-}
-
-static void copy_text(char *out, size_t size, struct slice text)
-{
-    const size_t len = text.len < size - 1 ? text.len : size - 1;
-    memcpy(out, text.ptr, len);
-    out[len] = '\0';
+    return err == ERR_OK ? send_all(c, why) : err_fail(why, err, "the settings: %s", err_str(err));
 }
 
 /* OPENED: layer, req, base, [backend, serializer, …]. */
@@ -333,24 +388,27 @@ static enum err read_opened(struct node_client *c, struct pack_reader *r, struct
 {
     (void)pack_read_uint(r);
     (void)pack_read_uint(r);
-    copy_text(c->base, sizeof(c->base), pack_read_bytes(r));
+    (void)pack_read_bytes(r);
     (void)pack_read_array(r);
-    copy_text(c->backend, sizeof(c->backend), pack_read_bytes(r));
+    const struct slice backend = pack_read_bytes(r);
     c->serializer = slice_eq_str(pack_read_bytes(r), "json") ? LAYER_JSON : LAYER_MSGPACK;
     if (r->failed)
         return err_fail(why, ERR_PROTO, "the node sent a record that this version cannot read");
+    (void)snprintf(c->backend, sizeof(c->backend), "%.*s", (int)backend.len,
+                   (const char *)backend.ptr);
     return ERR_OK;
 }
 
 enum err node_client_open(struct node_client *c, struct slice config, int timeout_ms,
                           struct err_text *why)
 {
-    const int64_t deadline_ms = now_ms() + timeout_ms;
-    enum err err = send_hello(c);
+    c->timeout_ms = timeout_ms;
+    enum err err = send_hello(c, why);
     if (err == ERR_OK)
-        err = send_open(c, config);
+        err = send_open(c, config, why);
     if (err != ERR_OK)
-        return err_fail(why, ERR_UNAVAILABLE, "the node closed the connection");
+        return err;
+    const int64_t deadline_ms = deadline_of(c);
     for (;;) {
         err = next_record(c, deadline_ms, why);
         if (err != ERR_OK)

@@ -2,7 +2,8 @@
  *
  * node_client: a peer of a node that waits for each answer (docs/layer-protocol.md).
  *
- * Why: a command line tool does one thing at a time; a blocking socket is all that it needs.
+ * Why: a command line tool does one thing at a time, and nothing here needs a loop. Only sending
+ * looks both ways: a node that waits for us to read does not read either.
  *
  * Thread: owner only.
  */
@@ -21,17 +22,18 @@
 struct node_client {
     enum layer_serializer serializer; /* of bodies, known once it is open */
     char backend[16];
-    char base[400]; /* of the names of our channels */
     /* private */
     int fd;
-    int wake_fd; /* readable: stop waiting; -1: none */
+    int wake_fd;    /* readable: stop waiting; -1: none */
+    int reader_fd;  /* its other end is gone: stop waiting; -1: none */
+    int timeout_ms; /* for an answer, and for the node to take what is sent */
     uint64_t next_request;
     struct buf in; /* begins with the record that was given last, or with an incomplete one */
     struct buf out;
     size_t used; /* bytes of the record at the front that has been given */
 };
 
-enum node_event_kind { NODE_REPLY, NODE_DELIVER, NODE_MESSAGE };
+enum node_event_kind { NODE_REPLY, NODE_DELIVER, NODE_MESSAGE, NODE_FLUSHED };
 
 /* Borrowed until the next call on the same client. */
 struct node_event {
@@ -43,37 +45,41 @@ struct node_event {
     struct slice body;        /* DELIVER, MESSAGE */
 };
 
-/* Connects to the socket at @path. Errors: ERR_UNAVAILABLE, text in @why. */
-enum err node_client_connect(struct node_client *c, const char *path,
+/* Connects to the socket at @path. @is_default: it was found, not named, so whoever listens there
+ * must be of our user or root. Errors: ERR_UNAVAILABLE, ERR_ACCESS, text in @why. */
+enum err node_client_connect(struct node_client *c, const char *path, bool is_default,
                              struct err_text *why) MUST_CHECK;
 
 /* The same over a connected socket. Ownership: takes @fd. */
 void node_client_init(struct node_client *c, int fd);
 void node_client_deinit(struct node_client *c);
 
-/* Waiting ends with ERR_CLOSED when @fd (borrowed) becomes readable. */
-void node_client_wake_by(struct node_client *c, int fd);
+/* Waiting for records ends with ERR_CLOSED when @wake_fd becomes readable, or when nobody reads any
+ * more what is written to @reader_fd. Both are borrowed; -1: none. */
+void node_client_wake_by(struct node_client *c, int wake_fd, int reader_fd);
 
-/* HELLO and OPEN with the settings @config (JSON; "": the node's own).
- * Errors: ERR_INVALID (settings), ERR_PROTO, ERR_UNAVAILABLE, ERR_TIMEOUT. */
+/* HELLO and OPEN with the settings @config (JSON; "": the node's own). @timeout_ms is for this and
+ * for all that is asked later.
+ * Errors: ERR_INVALID (settings), ERR_PROTO, ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CLOSED (woken). */
 enum err node_client_open(struct node_client *c, struct slice config, int timeout_ms,
                           struct err_text *why) MUST_CHECK;
 
-/* Sends [op, 0, req, first, second], of which slices with a NULL pointer are left out; @is_body:
- * the second goes as bin. Returns req, 0 when it could not be sent. */
-uint64_t node_client_ask(struct node_client *c, unsigned op, struct slice first,
-                         struct slice second, bool is_body);
+/* Sends [op, 0, req, first, body], of which slices with a NULL pointer are left out. Returns req; 0
+ * with @why when it could not be sent, and then the connection is of no use any more. */
+uint64_t node_client_ask(struct node_client *c, unsigned op, struct slice first, struct slice body,
+                         struct err_text *why);
 
-/* Sends [op, 0, req]. */
+/* Sends [op, 0, req]. Whoever waits next learns that it could not be sent. */
 void node_client_tell(struct node_client *c, unsigned op, uint64_t request);
 
-/* The next record that is for the caller. @timeout_ms: -1 waits for ever.
- * Errors: ERR_TIMEOUT, ERR_CLOSED (woken), ERR_UNAVAILABLE (the node is gone), ERR_PROTO. */
-enum err node_client_next(struct node_client *c, struct node_event *out, int timeout_ms,
+/* The next record that is for the caller, whenever it comes.
+ * Errors: ERR_CLOSED (woken), ERR_UNAVAILABLE (the node is gone), ERR_PROTO. */
+enum err node_client_next(struct node_client *c, struct node_event *out,
                           struct err_text *why) MUST_CHECK;
 
-/* The answer to @request; deliveries that come before it are dropped. */
-enum err node_client_answer(struct node_client *c, uint64_t request, struct node_event *out,
-                            int timeout_ms, struct err_text *why) MUST_CHECK;
+/* node_client_ask(), and the answer to it; what else comes before is dropped.
+ * Errors: as node_client_next(), ERR_TIMEOUT, and what the node answers. */
+enum err node_client_call(struct node_client *c, unsigned op, struct slice first, struct slice body,
+                          struct node_event *out, struct err_text *why) MUST_CHECK;
 
 #endif

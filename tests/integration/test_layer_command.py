@@ -2,13 +2,23 @@
 """`channelsd layer send|group-send|listen|group-listen|groups|ping`: against a node, against Redis, beside channels_redis."""
 
 import asyncio
+import base64
 import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
+import socket
+import struct
 import subprocess
+import sys
+import termios
+import time
 
+import layer_peer as lp
 import pytest
+from layer_peer import LayerServe, Peer
 from redis_server import RedisServer
 from server import Output, binary
 
@@ -35,6 +45,19 @@ def messages(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def wait_until(is_so):
+    """Fails the test unless it becomes so."""
+    deadline = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def in_pipe(file):
+    """The bytes that wait in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(file, termios.FIONREAD, b"\0" * 4))[0]
+
+
 class Listener:
     """A `listen` or `group-listen` that runs in the background."""
 
@@ -53,6 +76,11 @@ class Listener:
 
     def line(self):
         return json.loads(self.process.stdout.readline())
+
+    def full_pipe(self):
+        """Waits until it has written all that the pipe to us takes."""
+        size = fcntl.fcntl(self.process.stdout, fcntl.F_GETPIPE_SZ)
+        wait_until(lambda: in_pipe(self.process.stdout) > size - 2 * select.PIPE_BUF)
 
     def end(self):
         """Its exit status when it is told to end."""
@@ -253,3 +281,188 @@ def test_a_listener_that_is_killed_before_it_printed_loses_nothing(redis):
         assert layer("send", "--redis", redis.url, "jobs", '{"type": "x"}').returncode == 0
         listener.process.kill()
     assert messages(layer("listen", "--redis", redis.url, "--count", 1, "jobs")) == [{"type": "x"}]
+
+
+# ---- readers, nodes and signals that come and go ----
+
+
+def test_who_reads_no_more_ends_a_listener(place):
+    for number in range(3):
+        layer("send", *place, "jobs", json.dumps({"type": "x", "n": number}))
+    with Listener("listen", *place, "jobs", "others") as listener, Listener("group-listen", *place, "room") as other:
+        assert listener.line()["n"] == 0
+        listener.process.stdout.close()
+        assert listener.process.wait(SECONDS) == 0
+        other.errors.wait_for("listening")
+        other.process.stdout.close()
+        assert other.process.wait(SECONDS) == 0
+    # What it printed is gone, even where nobody read it; anything else is there.
+    assert layer("send", *place, "jobs", '{"type": "x", "n": 3}').returncode == 0
+    assert messages(layer("listen", *place, "--count", 1, "jobs"))[0]["n"] in (1, 2, 3)
+
+
+def test_a_message_that_cannot_be_printed_is_not_taken(place):
+    with Listener("listen", *place, "jobs") as listener:
+        listener.process.send_signal(signal.SIGSTOP)
+        listener.process.stdout.close()
+        layer("send", *place, "jobs", '{"type": "x"}')
+        listener.process.send_signal(signal.SIGCONT)
+        assert listener.process.wait(SECONDS) == 0
+    assert messages(layer("listen", *place, "--count", 1, "jobs")) == [{"type": "x"}]
+
+
+def test_a_listener_that_is_held_up_by_its_reader_ends_by_a_signal(place):
+    text = json.dumps({"type": "x", "text": "y" * 1_000_000})
+    assert layer("send", *place, "jobs", "-", text=text).returncode == 0
+    with Listener("listen", *place, "jobs") as listener:
+        listener.full_pipe()
+        assert listener.end() == 0
+    # It was not printed whole.
+    assert messages(layer("listen", *place, "--count", 1, "jobs")) == [json.loads(text)]
+
+
+@pytest.mark.parametrize("arguments", [("listen", "jobs"), ("group-listen", "room")])
+def test_a_node_that_ends_is_told(tmp_path, arguments):
+    path = tmp_path / "layer.sock"
+    with subprocess.Popen(
+        [binary(), "layer", "serve", "--layer-socket", path], stderr=subprocess.PIPE, env=ENVIRONMENT
+    ) as node:
+        Output(node.stderr).wait_for("Serving the channel layer")
+        layer("send", "--layer-socket", path, "jobs", '{"type": "x"}')
+        with Listener(*arguments, "--layer-socket", path) as listener:
+            if arguments[0] == "listen":
+                listener.line()
+            else:
+                listener.errors.wait_for("listening")
+            node.terminate()
+            assert listener.process.wait(SECONDS) == 1
+            listener.errors.wait_for("node")
+
+
+def test_a_group_is_listened_to_after_a_flush(place, tmp_path):
+    with Listener("group-listen", *place, "room") as listener:
+        listener.errors.wait_for("listening")
+        assert layer("group-send", *place, "room", '{"type": "before"}').returncode == 0
+        assert listener.line() == {"type": "before"}
+        flush(place, tmp_path)
+        wait_until(lambda: messages(layer("groups", *place)) == [{"group": "room", "members": 1}])
+        assert layer("group-send", *place, "room", '{"type": "after"}').returncode == 0
+        assert listener.line() == {"type": "after"}
+        assert listener.end() == 0
+
+
+def flush(place, folder):
+    """As another process does it: there is no command for it."""
+    if place[0] == "--layer-socket":
+        node, path, settings = contextlib.nullcontext(), place[1], ""
+    else:
+        path, settings = folder / "another.sock", json.dumps({"hosts": [place[1]]})
+        node = LayerServe(path)
+    with node, Peer(path, config=settings) as peer:
+        peer.done(lp.FLUSH)
+
+
+def test_bytes_of_any_message_come_through(place):
+    """Base64 makes more of them than a body may have."""
+    data = base64.b64encode(bytes(range(256)) * (15 * 4096)).decode()
+    text = json.dumps({"type": "x", "data": {"__bytes__": data}})
+    assert len(text) > 16 * 1024 * 1024
+    done = layer("send", *place, "--timeout", 20, "jobs", "-", text=text)
+    assert done.returncode == 0, done.stderr
+    assert messages(layer("listen", *place, "--timeout", 20, "--count", 1, "jobs")) == [json.loads(text)]
+
+
+def test_many_channels_with_large_messages_are_listened_to(place):
+    """The node reads nothing of a process that has much to read: both must not wait for the other."""
+    names = [f"jobs{number}" for number in range(2000)]
+    text = json.dumps({"type": "x", "text": "y" * 15_000_000})
+    for name in names[:4]:
+        assert layer("send", *place, "--timeout", 20, name, "-", text=text).returncode == 0
+    found = messages(layer("listen", *place, "--timeout", 20, "--names", "--count", 4, *names))
+    assert sorted(one["channel"] for one in found) == names[:4]
+
+
+def test_lines_end_as_on_any_system(place):
+    text = '{"type": "a"}\r\n\r\n{"type": "b"}\n\n{"type": "c"}'
+    assert layer("send", *place, "jobs", "-", text=text).returncode == 0
+    assert [one["type"] for one in messages(layer("listen", *place, "--count", 3, "jobs"))] == ["a", "b", "c"]
+
+
+def test_standard_input_that_cannot_be_read_is_told(tmp_path, redis):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        done = subprocess.run(
+            [binary(), "layer", "send", "--redis", redis.url, "jobs", "-"],
+            stdin=folder,
+            env=ENVIRONMENT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    finally:
+        os.close(folder)
+    assert done.returncode == 1
+    assert "standard input" in done.stderr
+
+
+def test_text_that_is_not_utf_8_is_refused(redis):
+    done = subprocess.run(
+        [binary(), "layer", "send", "--redis", redis.url, "jobs", b'{"type": "\xff\xfe"}'],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2
+    assert b"UTF-8" in done.stderr
+
+
+@pytest.fixture
+def deaf(tmp_path):
+    """A socket at which somebody listens who never reads."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "deaf.sock"))
+        sock.listen()
+        sock.settimeout(SECONDS)
+        yield sock
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_node_that_does_not_answer_ends_with_1(deaf, size):
+    text = json.dumps({"type": "x" * size})
+    done = layer("send", "--layer-socket", deaf.getsockname(), "--timeout", 0.2, "jobs", "-", text=text)
+    assert done.returncode == 1
+    assert "in time" in done.stderr
+
+
+def test_a_signal_ends_a_listener_that_has_no_answer_yet(deaf):
+    with Listener("listen", "--layer-socket", deaf.getsockname(), "--timeout", 3000, "jobs") as listener:
+        connection, _ = deaf.accept()
+        assert listener.end() == 0
+        connection.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
+def test_a_socket_of_another_user_is_not_taken_for_ours(tmp_path):
+    code = (
+        "import os, socket, sys\n"
+        "sock = socket.socket(socket.AF_UNIX)\n"
+        "os.setuid(65534)\n"
+        "sock.bind(sys.argv[1])\n"
+        "sock.listen()\n"
+        "print('listens', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    folder = tmp_path / "channelsd"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    for parent in tmp_path, tmp_path.parent, tmp_path.parent.parent:
+        parent.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, folder / "layer.sock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"listens\n"
+        done = layer("ping", env={"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert done.returncode == 1
+    assert "another user" in done.stderr

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import layer_peer as lp
 import msgpack
 import pytest
 from layer_peer import REST, LayerServe, Peer, body
-from server import binary
+from server import ROOT, binary
 
 
 @pytest.fixture
@@ -66,6 +67,46 @@ def test_a_file_in_the_way_is_left_alone(tmp_path):
     assert path.read_text() == "precious"
 
 
+@pytest.fixture
+def runtime(tmp_path, monkeypatch):
+    """Where nodes have their folder by default."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("CHANNELSD_LAYER_SOCKET", raising=False)
+    return tmp_path
+
+
+def test_layer_serve_is_found_at_the_general_path_by_default(runtime):
+    with LayerServe(None) as server:
+        path = runtime / "channelsd" / "layer.sock"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert str(path) in server.stderr.text()
+        with Peer(path) as peer:
+            peer.done(lp.PING)
+        second = subprocess.run([binary(), "layer", "serve"], capture_output=True, text=True, timeout=30, check=False)
+        assert second.returncode == 1
+        assert f"another process listens on {path} (pid {server.process.pid})" in second.stderr
+    assert list(path.parent.iterdir()) == []
+
+
+def test_layer_serve_does_not_use_a_folder_that_others_can_write_to(runtime):
+    folder = runtime / "channelsd"
+    folder.mkdir()
+    folder.chmod(0o770)
+    ended = subprocess.run([binary(), "layer", "serve"], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert f"the folder {folder} belongs to, or can be written by, another user" in ended.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_layer_serve_leaves_a_socket_that_replaced_its_own(tmp_path):
+    path = tmp_path / "layer.sock"
+    with LayerServe(path), socket.socket(socket.AF_UNIX) as other:
+        path.unlink()
+        other.bind(str(path))
+    assert path.is_socket()
+
+
 SERVE = ["layer", "serve", "--layer-socket", "/nonexistent/sock"]
 
 
@@ -79,7 +120,7 @@ SERVE = ["layer", "serve", "--layer-socket", "/nonexistent/sock"]
         ([*SERVE, "--bogus"], 'unknown option "--bogus"'),
         ([*SERVE, "extra"], 'extra argument "extra"'),
         ([*SERVE, "-v", "7"], "--verbosity"),
-        (["layer", "serve"], "--layer-socket is missing"),
+        (["layer", "serve", "--layer-socket", ""], "--layer-socket: expected a path"),
         (["layer", "bogus"], 'unknown command "bogus"'),
         (["layer"], "command is missing"),
         (["m:a", "--layer-config", '{"capcity": 5}'], "--layer-config: .*capcity"),
@@ -124,14 +165,39 @@ def test_wrong_settings_are_refused_and_the_connection_stays(node):
     peer.done(lp.JOIN, "room")
 
 
-def test_there_are_64_layers_at_most(node):
+def test_64_layers_at_most_are_in_use_at_a_time(node):
+    many, other = node.peer(open_layer=False), node.peer(open_layer=False)
     for i in range(64):
-        with Peer(node.path, config=f'{{"capacity": {i + 1}}}'):
-            pass
-    peer = node.peer(open_layer=False)
-    code, why = peer.open(0, '{"capacity": 65}')
+        assert many.open(i, f'{{"capacity": {i + 1}}}') is None
+    code, why = other.open(0, '{"capacity": 65}')
     assert code == lp.UNSUPPORTED and "64" in why
-    assert peer.open(0, '{"capacity": 64}') is None
+    assert other.open(0, '{"capacity": 64}') is None
+    many.done(lp.JOIN, "room", layer=63)
+    many.close()
+    deadline = time.monotonic() + 10
+    while other.groups():  # until the node knows that the peer has gone
+        assert time.monotonic() < deadline
+    for i in range(1, 64):
+        assert other.open(i, f'{{"capacity": {100 + i}}}') is None
+
+
+def test_a_layer_in_which_something_waits_keeps_its_place(node):
+    for i in range(64):
+        with Peer(node.path, config=f'{{"capacity": {i + 1}}}') as peer:
+            if i < 32:
+                peer.done(lp.SEND, "jobs", body(n=i))
+            elif i < 63:
+                peer.done(lp.GROUP_ADD, "room", "somebody")
+    assert node.peer(open_layer=False).open(0, '{"capacity": 64}') is None  # in which nothing waits, and now is in use
+    assert node.peer(open_layer=False).open(0, '{"capacity": 100}')[0] == lp.UNSUPPORTED
+    for i in range(32):
+        with Peer(node.path, config=f'{{"capacity": {i + 1}}}') as peer:
+            req = peer.ask(lp.RECEIVE, 0, "jobs")
+            assert peer.read() == [lp.MESSAGE, 0, req, body(n=i)]
+            peer.write(lp.TAKEN, 0, req)
+            peer.done(lp.PING)
+    with Peer(node.path, config='{"capacity": 40}') as peer:
+        assert peer.groups() == {"room": 1}
 
 
 # ---- messages ----
@@ -246,6 +312,7 @@ def pack(*record):
         (pack(lp.JOIN, 64, 1, "room"), b"layer"),
         (pack(lp.OPEN, 0, 1, "", []), b"open already"),
         (pack(lp.HELLO, 1, 1, "client"), b"a second HELLO"),
+        (pack(lp.LISTEN, "/tmp/elsewhere.sock"), b"no worker"),
         (pack(lp.TAKEN, 0, 7), b"without a message"),
         (pack(lp.RECEIVE, 0, 7, "a") + pack(lp.RETURN, 0, 7), b"without a message"),
         (pack(lp.RECEIVE, 0, 7, "a") * 2, b"number in use"),
@@ -365,3 +432,107 @@ def test_a_worker_inherits_a_socket_to_the_node(serve):
     links = [int(n) for n in arguments[arguments.index("--links") + 1].split(",")]
     assert number == max(links) + 1
     assert os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:")
+
+
+# ---- where a worker says that its project looks ----
+
+PROJECT = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "layer_settings"
+from django.core.asgi import get_asgi_application
+application = get_asgi_application()
+"""
+SETTINGS = """
+SECRET_KEY = "test"
+INSTALLED_APPS = ["channels"]
+CHANNEL_LAYERS = {"default": {"BACKEND": "channelsd.layer.ChannelLayer"}}
+"""
+COMMAND = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "layer_settings"
+import django
+django.setup()
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+async_to_sync(get_channel_layer().send)("jobs", {"type": "x"})
+from channelsd.layer import paths
+print(paths.project_path())
+"""
+
+
+@pytest.fixture
+def project(runtime):
+    """The environment of a project that has our layer."""
+    pytest.importorskip("channels")
+    (runtime / "layer_settings.py").write_text(SETTINGS)
+    (runtime / "layer_asgi.py").write_text(PROJECT)
+    return {"PYTHONPATH": str(runtime)}
+
+
+def run_command(project):
+    """The project's path, by a process of it that has sent a message to "jobs"."""
+    python = os.environ.get("CHANNELSD_PYTHON", sys.executable)
+    environment = {**os.environ, "PYTHONPATH": f"{project['PYTHONPATH']}:{ROOT / 'python'}"}
+    command = [python, "-c", COMMAND]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    return Path(done.stdout.strip())
+
+
+def take_job(path):
+    with Peer(path) as peer:
+        req = peer.ask(lp.RECEIVE, 0, "jobs")
+        assert peer.read() == [lp.MESSAGE, 0, req, body(type="x")]
+        peer.write(lp.TAKEN, 0, req)
+        peer.done(lp.PING)
+
+
+def test_other_processes_of_a_project_find_its_server(serve, project):
+    server = serve("layer_asgi:application", "--workers", "2", env=project)
+    path = Path(server.log_has(rb"layer\.listen path=(\S+)")[1].decode())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert run_command(project) == path
+    take_job(path)
+    (first, second) = server.worker_pids()
+    start = len(server.stderr.data)
+    os.kill(first, signal.SIGKILL)
+    server.log_has(rb"worker\.ready", start=start)
+    run_command(project)
+    take_job(path)
+    server.stop()
+    assert server.stderr.data.count(b"layer.listen") == 1, "the same path again is nothing new"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_second_server_of_a_project_takes_over_when_the_first_has_ended(serve, project):
+    first = serve("layer_asgi:application", env=project)
+    first.log_has(rb"layer\.listen path=")
+    second = serve("layer_asgi:application", env=project)
+    said = second.log_has(rb"layer\.listen path=\S+ reason=[^\n]*")[0].decode()
+    assert f"(pid {first.process.pid})" in said
+    path = run_command(project)
+    take_job(path)
+    first.stop()
+    second.log_has(rb"layer\.listen path=\S+\n", seconds=20)
+    run_command(project)
+    take_job(path)
+    second.stop()
+    assert not path.exists()
+
+
+def test_a_socket_that_replaced_the_servers_own_stays(serve, project):
+    server = serve("layer_asgi:application", env=project)
+    path = Path(server.log_has(rb"layer\.listen path=(\S+)")[1].decode())
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        server.stop()
+    assert path.is_socket()
+
+
+def test_a_project_whose_folder_is_not_safe_is_served_all_the_same(serve, project, runtime):
+    (runtime / "channelsd").mkdir()
+    (runtime / "channelsd").chmod(0o777)
+    server = serve("layer_asgi:application", env=project)
+    assert b"can be written by, another user" in server.log_has(rb"WARNING +layer\.listen [^\n]*")[0]
+    assert list((runtime / "channelsd").iterdir()) == []

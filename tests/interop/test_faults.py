@@ -69,13 +69,13 @@ class Collected:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def check(self, numbered, may_miss=0):
+    def check(self, numbered, may_miss=0, in_order=True):
         """Each message whose send did not raise came once and in order; one whose send raised at most once."""
         counts = Counter(self.numbers)
         assert [number for number, count in counts.items() if count > 1] == []
         missing = [number for number in numbered.sent if number not in counts]
         assert len(missing) <= may_miss, f"lost in silence: {missing}"
-        assert self.numbers == sorted(self.numbers)
+        assert not in_order or self.numbers == sorted(self.numbers)
         assert set(self.numbers) <= set(numbered.sent) | set(numbered.raised)
 
 
@@ -316,9 +316,10 @@ async def test_connections_killed_in_a_loop(own_layers, own_redis, channel_is):
             await numbered.one()
         await in_thread(own_redis.kill_clients)
     await until(numbered.one, "messages can be sent")
-    await until(lambda: numbered.sent[-1] in collected.numbers, "the last arrives")
+    await until(lambda: set(numbered.sent) <= set(collected.numbers), "all arrive")
     await collected.stop()
-    collected.check(numbered)
+    # What Redis gave out to a connection that was cut is found again behind what came meanwhile.
+    collected.check(numbered, in_order=channel_is == "specific")
     assert len(numbered.sent) > 100
 
 

@@ -49,6 +49,7 @@ struct fixture_backend {
     struct layer_call *pending[FIXTURE_CALLS]; /* in the order of the questions */
     size_t pending_count;
     const char *found[4]; /* channels that a group_send finds singly */
+    char watched[1024];   /* the names that were asked for */
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -162,6 +163,14 @@ static inline void fixture_message(struct layer_client *client, uint64_t token,
     c->token = token;
 }
 
+static inline void fixture_failed(struct layer_client *client, uint64_t token, enum err err,
+                                  const char *why)
+{
+    struct fixture_client *c = fixture_client_of(client);
+    assert_true(why[0] != '\0');
+    fixture_put(c->fixture, "failed(%u %lu %s) ", c->index, (unsigned long)token, err_str(err));
+}
+
 static inline void fixture_member(struct layer_client *client, const char *what, struct slice group,
                                   struct slice channel)
 {
@@ -198,6 +207,7 @@ static inline bool fixture_has_room(const struct layer_client *client, size_t by
 static const struct layer_client_ops fixture_client_ops = {
     .deliver = fixture_deliver,
     .message = fixture_message,
+    .failed = fixture_failed,
     .add = fixture_add,
     .discard = fixture_discard,
     .flushed = fixture_flushed,
@@ -360,7 +370,11 @@ static inline void fixture_b_discard(struct backend *b, struct slice group, stru
 
 static inline void fixture_b_watch(struct backend *b, struct slice base, struct layer_call *call)
 {
-    (void)base;
+    struct fixture_backend *fb = fixture_backend_of(b);
+    const size_t used = strlen(fb->watched);
+    const int len = snprintf(fb->watched + used, sizeof(fb->watched) - used, "%.*s ", (int)base.len,
+                             (const char *)base.ptr);
+    assert_true((size_t)len < sizeof(fb->watched) - used);
     fixture_ask(b, call);
 }
 
@@ -396,6 +410,11 @@ static inline void fixture_b_flush(struct backend *b, struct layer_call *call)
     fixture_ask(b, call);
 }
 
+static inline void fixture_b_flushed(struct backend *b)
+{
+    fixture_put(fixture_backend_of(b)->fixture, "forgotten ");
+}
+
 static inline void fixture_b_close(struct backend *b, void (*closed)(void *ctx), void *ctx)
 {
     struct fixture_backend *fb = fixture_backend_of(b);
@@ -416,6 +435,7 @@ static const struct backend_ops fixture_backend_ops = {
     .put_back = fixture_b_put_back,
     .groups = fixture_b_groups,
     .flush = fixture_b_flush,
+    .flushed = fixture_b_flushed,
     .close = fixture_b_close,
 };
 

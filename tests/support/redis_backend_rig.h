@@ -35,7 +35,10 @@ struct layer {
     unsigned normal;
     uint64_t handles[RIG_SEEN_MAX];
     unsigned refuse_normal; /* so many are not wanted */
-    const char *groups[8];  /* that are joined */
+    unsigned failed;        /* layer_normal_failed() */
+    enum err failed_err;
+    char failed_why[ERR_TEXT_MAX];
+    const char *groups[8]; /* that are joined */
     unsigned found;
     char found_name[RIG_TEXT];
 };
@@ -104,6 +107,14 @@ bool layer_normal_arrived(struct layer *layer, struct slice channel, uint64_t ha
     note_body(layer, body);
     layer->handles[layer->normal++] = handle;
     return true;
+}
+
+void layer_normal_failed(struct layer *layer, struct slice channel, enum err err, const char *why)
+{
+    (void)channel;
+    layer->failed++;
+    layer->failed_err = err;
+    snprintf(layer->failed_why, sizeof(layer->failed_why), "%s", why);
 }
 
 void layer_each_group(struct layer *layer, void (*visit)(void *ctx, struct slice group), void *ctx)

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from redis_server import RedisError, RedisServer, free_port
+from redis_server import RedisServer, free_port
 
 FAILOVER_SECONDS = 20
 
@@ -101,11 +101,15 @@ class Failover:
         return {"sentinels": [["127.0.0.1", self.sentinel.port]], "master_name": "mymaster"}
 
     def is_promoted(self):
-        with contextlib.suppress(RedisError):
+        # It drops everybody when it becomes master.
+        with contextlib.suppress(ConnectionError):
             return self.replica.info("replication")["role"] == "master"
         return False
 
     def fail_over(self):
+        """Nothing is lost on the way: what the replica had not heard of would be."""
+        _, heard = self.master.pipeline([("SET", "heard", 1), ("WAIT", 1, 10_000)])
+        assert heard == 1, "the replica does not follow"
         self.master.kill()
         self.sentinel.wait_until(self.is_promoted, "the replica is master", FAILOVER_SECONDS)
         self.sentinel.wait_until(

@@ -132,6 +132,8 @@ class RedisServer:
 
     def _read(self, answer):
         line = answer.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("redis closed the connection")
         kind, text = line[:1], line[1:].rstrip(b"\r\n")
         if kind == b"-":
             raise RedisError(f"redis: {text.decode()}")

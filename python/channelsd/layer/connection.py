@@ -31,7 +31,7 @@ KEEP_MAX = 1024 * 1024
 # node for which another has waited in vain; a RECEIVE that Redis could not serve; how long the end of a loop waits for
 # messages that have crossed its CANCELs.
 PAUSE_LEAST = 0.05
-PAUSE_MOST = 2.0
+PAUSE_MOST = 0.5
 GRACE = 0.25
 DOWN_WAIT = 0.1
 RECEIVE_PAUSE = 1.0

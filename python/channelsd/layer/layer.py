@@ -100,15 +100,28 @@ class ChannelLayer(BaseChannelLayer):
         self._lock = threading.RLock()
         self._connections = []  # of this process that is no worker
         self._last = (None, None)  # (loop, Channels) of the last call
+        self._is_pubsub = backend is not None and "pubsub" in str(backend)
         # Channels up to 4.2.1 have no require_…().
         required = "require_" if hasattr(BaseChannelLayer, "require_valid_channel_name") else ""
-        self._check_channel = getattr(self, f"{required}valid_channel_name")
+        self._require_channel = getattr(self, f"{required}valid_channel_name")
         self._check_group = getattr(self, f"{required}valid_group_name")
         process.layers.add(self)
         weakref.finalize(self, _end, self._connections).atexit = False
 
     def __repr__(self):
         return f"<{type(self).__name__} {self.endpoint.key or 'of this host'}>"
+
+    def _check_channel(self, name):
+        try:
+            return self._require_channel(name)
+        except TypeError:
+            channels = self._last[1]
+            settings = channels.settings if channels is not None else None
+            is_pubsub = self._is_pubsub or (settings is not None and settings.backend == "pubsub")
+            if not is_pubsub or not isinstance(name, str):
+                raise
+        # It may begin with a prefix that is no part of a name elsewhere: the node checks what stands behind.
+        return True
 
     # Who carries a call
 

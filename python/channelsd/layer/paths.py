@@ -110,7 +110,7 @@ class Endpoint:
             try:
                 sock = _connect(path, not told)
             except OSError as error:
-                tried.append(f"{path} ({os.strerror(error.errno) if error.errno else error})")
+                tried.append(f"{path} ({error.strerror or error})")
             else:
                 self.is_down = False
                 return sock

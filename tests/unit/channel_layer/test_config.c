@@ -193,7 +193,7 @@ static void pubsub_heeds_what_its_channels_redis_layer_heeds(void **state)
         "{\"backend\": \"pubsub\", \"capacity\": -5, \"expiry\": \"x\", \"group_expiry\": [], "
         "\"channel_capacity\": 1, \"random_prefix_length\": 3000, \"any\": {}, "
         "\"prefix\": \"p\", \"symmetric_encryption_keys\": [\"k\"]}");
-    assert_int_equal(config->capacity, 100);
+    assert_int_equal(config->capacity, 10000);
     assert_int_equal(config->expiry_s, 60);
     assert_int_equal(config->capacities.count, 0);
     assert_string_equal(config->prefix, "p");

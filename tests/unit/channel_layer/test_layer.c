@@ -447,11 +447,41 @@ static void calls_that_wait_end_when_the_layer_does(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The node before this one was killed: nobody here has a base of ours, and yet groups know us. */
+static void our_mailbox_is_watched_for_clients_of_an_earlier_node(void **state)
+{
+    (void)state;
+    const char old[] = "specific.0123456789abcdef0123456789abcdef!0123456789abd";
+    const char old_mailbox[] = "specific.0123456789abcdef0123456789abcdef!";
+    const struct slice base = slice_str(old);
+    struct layer_fixture *f = fixture_open(CAPACITY_2, true);
+    struct fixture_call join;
+    struct err_text why;
+    char want[256];
+    fixture_attach(f, 0);
+    snprintf(want, sizeof(want), "specific.%s! ", f->layer->node);
+    assert_string_equal(f->backend.watched, want); /* once */
+    fixture_detach(f, 0);
+
+    f->backend.watched[0] = '\0';
+    f->clients[1].fixture = f;
+    struct layer_client *client = fixture_client(f, 1);
+    client->ops = &fixture_client_ops;
+    assert_int_equal(layer_attach(f->layer, client, &base, 1, &why), ERR_OK);
+    f->clients[1].is_attached = true;
+    layer_join(client, text("room"), fixture_call(f, &join, "join"));
+    snprintf(want, sizeof(want), "%s specific.%s! ", old_mailbox, f->layer->node);
+    assert_string_equal(f->backend.watched, want);
+    fixture_told(f, "join(room) ");
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(bases_are_of_one_node_and_of_different_peers),
         TEST(a_client_that_comes_again_has_its_old_bases),
+        cmocka_unit_test(our_mailbox_is_watched_for_clients_of_an_earlier_node),
         TEST(bases_of_a_node_that_is_gone_are_taken_over),
         TEST(what_is_no_base_is_refused),
         TEST(prefixes_that_make_no_names_are_refused),

@@ -402,7 +402,7 @@ static void a_flush_is_done_here_when_the_backend_has_done_it(void **state)
     assert_int_equal(f->layer->groups.count, 1);
     layer_flush(fixture_client(f, 1), fixture_call(f, &calls[0], "flush"));
     fixture_answer(f, ERR_OK);
-    fixture_told(f, "flush flushed(0) flushed(1) flushed(2) flush:ok ");
+    fixture_told(f, "flush flushed(0) flushed(1) flushed(2) forgotten flush:ok ");
     assert_int_equal(f->layer->groups.count, 0);
 }
 
@@ -530,6 +530,23 @@ static void a_control_message_takes_a_channel_out(void **state)
     fixture_told(f, "");
 }
 
+static void another_nodes_flush_forgets_the_groups_of_the_message_that_says_so(void **state)
+{
+    struct layer_fixture *f = *state;
+    char name[2][256];
+    snprintf(name[0], sizeof(name[0]), "specific.%s!ctl", f->layer->node);
+    snprintf(name[1], sizeof(name[1]), "specific.%s!g.room", f->layer->node);
+    const struct slice names[] = {slice_str(name[0]), slice_str(name[1])};
+    join(f, 0, "a");
+    fixture_answer(f, ERR_OK);
+    arrive(f, names, 2,
+           text("\x81\xa4type\xaf"
+                "channelsd.flush"));
+    fixture_told(f, "join(room) a:ok deliver(0 groups=room [pe\xaf"
+                    "channelsd.flush]) flushed(0) flushed(1) flushed(2) forgotten ");
+    assert_int_equal(f->layer->groups.count, 0);
+}
+
 static void visit_name(void *ctx, struct slice group)
 {
     fixture_put(ctx, "%.*s ", (int)group.len, (const char *)group.ptr);
@@ -575,6 +592,7 @@ int main(void)
         TEST(what_nobody_has_is_counted),
         TEST(an_arrival_for_a_group_reaches_those_who_joined),
         TEST(a_control_message_takes_a_channel_out),
+        TEST(another_nodes_flush_forgets_the_groups_of_the_message_that_says_so),
         TEST(groups_that_were_joined_can_be_listed_for_the_backend),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,6 +206,78 @@ static void a_record_without_memory_costs_its_peer_only(void **state)
     close_node(f);
 }
 
+/* ---- layers ---- */
+
+static void on_walk_timers(uv_handle_t *handle, void *ctx)
+{
+    unsigned *timers = ctx;
+    if (handle->type == UV_TIMER)
+        ++*timers;
+}
+
+static unsigned count_timers(struct fixture *f)
+{
+    unsigned timers = 0;
+    uv_walk(&f->loop.uv, on_walk_timers, &timers);
+    return timers;
+}
+
+/* What the node's clock shows is @ms later: its timers for looking are called by hand. */
+static void look_after(uv_handle_t *handle, void *ctx)
+{
+    const uint64_t *ms = ctx;
+    uv_timer_t *timer = (uv_timer_t *)handle;
+    if (handle->type != UV_TIMER || uv_timer_get_repeat(timer) != 60 * 1000)
+        return;
+    handle->loop->time += *ms;
+    timer->timer_cb(timer);
+}
+
+static void a_layer_that_nobody_uses_closes_after_a_while(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name;
+        struct slice records;
+        bool stays;
+    } rows[] = {
+        {"the node's own", BYTES(GREETING), true},
+        {"nothing waits",
+         BYTES("\x94\x00\x01\x05\xa6worker\x95\x01\x00\x00\xaf{\"capacity\": 7}\x90"), false},
+        {"a message waits",
+         BYTES("\x94\x00\x01\x05\xa6worker\x95\x01\x00\x00\xaf{\"capacity\": 7}\x90"
+               "\x95\x02\x00\x01\xa4jobs\xc4\x01\x80"),
+         true},
+    };
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
+        struct fixture *f = open_node();
+        uint64_t ms = 0;
+        const unsigned before = count_timers(f);
+        const int fd = attach(f);
+        tell(f, fd, rows[i].records);
+        const unsigned with = count_timers(f);
+        assert_true(with > before);
+        ms = 10 * NODE_IDLE_MS;
+        uv_walk(&f->loop.uv, look_after, &ms); /* it is used */
+        turn(f, 3);
+        assert_int_equal(count_timers(f), with);
+        close(fd);
+        turn(f, 3);
+        ms = 0;
+        uv_walk(&f->loop.uv, look_after, &ms); /* idle from now on */
+        ms = NODE_IDLE_MS / 2;
+        uv_walk(&f->loop.uv, look_after, &ms);
+        turn(f, 3);
+        assert_int_equal(count_timers(f), with);
+        ms = NODE_IDLE_MS * 2; /* uv_run() has set the clock right */
+        uv_walk(&f->loop.uv, look_after, &ms);
+        turn(f, 3);
+        if (count_timers(f) != (rows[i].stays ? with : before))
+            fail_msg("%s", rows[i].name);
+        close_node(f);
+    }
+}
+
 /* ---- LISTEN ---- */
 
 /* A folder that the test takes away again, and a path in one that is not there yet. */
@@ -325,20 +397,25 @@ static void a_second_node_takes_the_path_when_the_first_has_ended(void **state)
     make_place(&p);
     assert_int_equal(node_socket_listen_by_default(&other, &fd, p.path, &why), ERR_OK);
     /* A process of its own: who listens there must not be this one. */
+    int ready[2];
+    char byte = 0;
+    assert_int_equal(pipe(ready), 0);
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        (void)listen(fd, 1);
-        (void)pause();
+        if (listen(fd, 16) == 0 && write(ready[1], "r", 1) == 1)
+            (void)pause();
         _exit(0);
     }
     close(fd);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
     const int worker = attach(f);
     tell(f, worker, BYTES(GREETING));
     struct node_socket probe;
-    do /* until the child listens */
-        assert_int_equal(node_socket_listen_by_default(&probe, &fd, p.path, &why), ERR_ADDR_IN_USE);
-    while (probe.holder != child);
+    assert_int_equal(node_socket_listen_by_default(&probe, &fd, p.path, &why), ERR_ADDR_IN_USE);
+    assert_int_equal(probe.holder, child);
     tell_to_listen(f, worker, p.path);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
@@ -348,7 +425,7 @@ static void a_second_node_takes_the_path_when_the_first_has_ended(void **state)
     assert_int_equal(hurried, 1);
     int client = -1;
     while (client < 0) { /* ctest's timeout ends it */
-        uv_run(&f->loop.uv, UV_RUN_ONCE);
+        turn(f, 1);
         client = connect_to(f, p.path);
     }
     close(client);
@@ -428,6 +505,7 @@ int main(void)
         cmocka_unit_test(a_node_that_ends_cuts_peers_in_any_state),
         cmocka_unit_test(a_peer_may_go_before_its_send_is_answered),
         cmocka_unit_test(a_record_without_memory_costs_its_peer_only),
+        cmocka_unit_test(a_layer_that_nobody_uses_closes_after_a_while),
         cmocka_unit_test(peers_come_by_the_path_that_a_worker_names),
         cmocka_unit_test(a_process_that_is_no_worker_names_no_paths),
         cmocka_unit_test(a_second_node_takes_the_path_when_the_first_has_ended),

@@ -201,7 +201,7 @@ static void a_folder_that_is_none_or_cannot_be_made_is_told(void **state)
     FILE *file = fopen(p->inner, "w");
     assert_non_null(file);
     fclose(file);
-    expect_refusal(p->path, ERR_IO, "Couldn't open the folder");
+    expect_refusal(p->path, ERR_NOT_FOUND, "Couldn't open the folder");
     expect_refusal("/nonexistent/in/a.sock", ERR_NOT_FOUND, "Couldn't make the folder");
 }
 

@@ -247,6 +247,24 @@ static void a_flush_forgets_what_is_in_hands(void **state)
     assert_int_equal(f->layer->queues.bytes, 0);
 }
 
+static void who_waits_in_vain_is_told_and_the_next_one_may_ask(void **state)
+{
+    (void)state;
+    struct layer_fixture *f = open_with("{\"hosts\": [\"redis://localhost:6379/0\"]}", true);
+    receive(f, 1);
+    receive(f, 2);
+    f->len = 0;
+    layer_normal_failed(f->layer, slice_str("others"), ERR_UNSUPPORTED, "no such queue");
+    fixture_told(f, "");
+    layer_normal_failed(f->layer, slice_str("jobs"), ERR_UNSUPPORTED, "a cluster");
+    fixture_told(f, "failed(1 1 not supported) failed(2 2 not supported) want(jobs 0) ");
+    assert_int_equal(f->layer->queues.tokens.count, 0);
+    layer_cancel(fixture_client(f, 1), 1); /* too late */
+    receive(f, 1);
+    fixture_told(f, "want(jobs 1) ");
+    fixture_free(f);
+}
+
 static void all_messages_together_have_a_ceiling(void **state)
 {
     (void)state;
@@ -364,6 +382,7 @@ int main(void)
         TEST(a_client_without_room_is_passed_over_until_it_has_some),
         cmocka_unit_test(messages_expire_and_are_counted),
         TEST(a_flush_forgets_what_is_in_hands),
+        TEST(who_waits_in_vain_is_told_and_the_next_one_may_ask),
         cmocka_unit_test(all_messages_together_have_a_ceiling),
         TEST(only_normal_channels_can_be_received_from),
         TEST_BACKEND(the_backend_knows_how_many_are_waited_for),

@@ -185,13 +185,20 @@ static bool is_cluster_up(struct rig_redis *redis)
     return is_up;
 }
 
+static bool has_failed(void *ctx)
+{
+    return ((const struct rig *)ctx)->layer.failed == 1;
+}
+
 static void a_cluster_of_one_node_takes_single_keys(void **state)
 {
-    static const char *const cluster[] = {"--cluster-enabled", "yes", NULL};
+    char bus[8]; /* by default 10,000 above the other, which may be none */
+    const char *const cluster[] = {"--cluster-enabled", "yes", "--cluster-port", bus, NULL};
     struct rig rig;
     struct rig_call call;
     struct rig_redis redis = {0};
     (void)state;
+    snprintf(bus, sizeof(bus), "%u", daemon_free_port());
     daemon_start(&redis.daemon, cluster);
     rig_look(&redis);
     TELL_REDIS(&redis, "CLUSTER ADDSLOTSRANGE 0 16383");
@@ -205,6 +212,13 @@ static void a_cluster_of_one_node_takes_single_keys(void **state)
     assert_int_equal(NUMBER(&redis, "ZCARD asgione!"), 1);
     assert_int_equal(NUMBER(&redis, "ZCARD asgitwo!"), 1);
     assert_int_equal(NUMBER(&redis, "ZCARD asgithree!"), 1);
+    /* Popping takes two keys: who waits is told. */
+    rig.b->ops->want(rig.b, slice_str("jobs"), 1);
+    assert_true(rig_until(&rig, has_failed, &rig));
+    assert_int_equal(rig.layer.failed_err, ERR_UNSUPPORTED);
+    assert_non_null(strstr(rig.layer.failed_why, "CROSSSLOT"));
+    assert_non_null(strstr(rig.layer.failed_why, "{asgi}"));
+    rig.b->ops->want(rig.b, slice_str("jobs"), 0);
     call_init(&call);
     rig.b->ops->flush(rig.b, &call.call);
     assert_int_equal(rig_end(&rig, &call), ERR_OK);
@@ -279,6 +293,16 @@ static void memberships_come_back_when_redis_was_emptied(void **state)
     rig_close(&rig);
 }
 
+static bool has_coming(void *ctx)
+{
+    return NUMBER(ctx, "EXISTS asgi:group:coming") == 1;
+}
+
+static bool has_arrived(void *ctx)
+{
+    return ((const struct rig *)ctx)->layer.arrived == 1;
+}
+
 static void memberships_come_back_after_a_restart(void **state)
 {
     struct rig_redis *redis = *state;
@@ -332,6 +356,113 @@ static void flush_takes_the_layers_keys_and_no_others(void **state)
     rig_close(&rig);
 }
 
+/* ---- flush and the others ---- */
+
+static void flush_tells_every_other_node_whatever_waits_for_it(void **state)
+{
+    static const char want[] = "\x82\xa4type\xaf"
+                               "channelsd.flush"
+                               "\xb0__asgi_channel__\xd9\x2d" THEIRS "ctl";
+    struct rig rig;
+    struct rig_call call;
+    open_settled(&rig, *state, "\"capacity\": 1");
+    TELL_REDIS(*state, "ZADD asgi:channelsd:nodes %ld " OTHER " 5 ~" LIVING " 6 ! 7 junk",
+               (long)time(NULL));
+    assert_int_equal(send_to(&rig, &call, THEIRS "abc"), ERR_OK);
+    call_init(&call);
+    rig.b->ops->flush(rig.b, &call.call);
+    assert_int_equal(rig_end(&rig, &call), ERR_OK);
+    assert_int_equal(NUMBER(*state, "ZCARD asgispecific." LIVING "!"), 1);
+    assert_int_equal(NUMBER(*state, "EXISTS " KEY), 0); /* it knows itself */
+    assert_in_range(NUMBER(*state, "TTL asgi" THEIRS), 59, 60);
+    redisReply *reply = ask_redis(*state, "ZRANGE asgi" THEIRS " 0 -1");
+    assert_int_equal(reply->elements, 1);
+    assert_int_equal(reply->element[0]->len, 12 + sizeof(want) - 1);
+    assert_memory_equal(reply->element[0]->str + 12, want, sizeof(want) - 1);
+    freeReplyObject(reply);
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:channelsd:nodes"), 5); /* the next one, too */
+    rig_close(&rig);
+}
+
+static void what_was_joined_during_a_flush_is_taken_out_and_what_is_being_joined_stays(void **state)
+{
+    struct rig rig;
+    struct rig_call calls[2];
+    open_settled(&rig, *state, "");
+    assert_int_equal(join(&rig, "room"), ERR_OK);
+    call_init(&calls[0]);
+    rig.b->ops->join(rig.b, slice_str("coming"), &calls[0].call);
+    rig.layer.groups[0] = "coming"; /* room is forgotten */
+    rig.b->ops->flushed(rig.b);
+    assert_int_equal(rig_end(&rig, &calls[0]), ERR_OK);
+    call_init(&calls[1]);
+    rig.b->ops->add(rig.b, slice_str("last"), slice_str("x!y"), &calls[1].call);
+    assert_int_equal(rig_end(&rig, &calls[1]), ERR_OK);
+    assert_int_equal(NUMBER(*state, "EXISTS asgi:group:room"), 0);
+    assert_int_equal(NUMBER(*state, "ZCARD asgi:group:coming"), 1);
+    TELL_REDIS(*state, "FLUSHALL"); /* it stays in the table as well */
+    assert_true(rig_until(&rig, has_coming, *state));
+    assert_int_equal(NUMBER(*state, "EXISTS asgi:group:room"), 0);
+    rig_close(&rig);
+}
+
+static void a_flush_that_fails_halfway_leaves_memberships_whole(void **state)
+{
+    struct rig rig;
+    struct rig_call call;
+    open_settled(&rig, *state, "");
+    rig.layer.groups[0] = "room";
+    assert_int_equal(join(&rig, "room"), ERR_OK);
+    TELL_REDIS(*state, "ACL SETUSER default -zrevrange");
+    call_init(&call);
+    rig.b->ops->flush(rig.b, &call.call);
+    assert_int_equal(rig_end(&rig, &call), ERR_UNAVAILABLE);
+    assert_non_null(strstr(call.why, "zrevrange"));
+    TELL_REDIS(*state, "ACL SETUSER default +@all");
+    assert_true(rig_until(&rig, has_room, *state));
+    rig_close(&rig);
+}
+
+/* ---- time ---- */
+
+/* Seconds since the one member of the group was written; more than a lifetime without it. */
+static double age_of_room(struct rig_redis *redis)
+{
+    struct timespec now;
+    double age_s = 1e9;
+    redisReply *reply = ask_redis(redis, "ZSCORE asgi:group:room " BASE "g.room");
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (reply->type == REDIS_REPLY_STRING)
+        age_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - strtod(reply->str, NULL);
+    freeReplyObject(reply);
+    return age_s;
+}
+
+static void memberships_live_as_long_as_their_node_and_no_longer(void **state)
+{
+    enum { EXPIRY_S = 2, LONG_MS = 5000 };
+    struct rig rig;
+    open_settled(&rig, *state, "\"group_expiry\": 2");
+    assert_int_equal(join(&rig, "room"), ERR_OK);
+    watch(&rig, BASE);
+    const uint64_t end_ms = uv_now(&rig.uv) + LONG_MS;
+    uv_timer_start(&rig.guard, on_guard, 20, 20);
+    double oldest_s = 0;
+    while (uv_now(&rig.uv) < end_ms) {
+        uv_run(&rig.uv, UV_RUN_ONCE);
+        const double age_s = age_of_room(*state);
+        oldest_s = age_s > oldest_s ? age_s : oldest_s;
+    }
+    uv_timer_stop(&rig.guard);
+    assert_true(oldest_s > 0.2 && oldest_s < EXPIRY_S);
+    put_messages(*state, KEY, BASE "g.room", 1, 2);
+    assert_true(rig_until(&rig, has_arrived, &rig));
+    /* Nobody beats for it any more: Redis forgets it. */
+    while (NUMBER(*state, "EXISTS asgi:group:room") == 1)
+        usleep(20000);
+    rig_close(&rig);
+}
+
 static uint64_t seen_members;
 static unsigned seen_groups;
 
@@ -381,6 +512,10 @@ int main(void)
         TEST(the_end_leaves_nothing_behind),
         TEST(flush_takes_the_layers_keys_and_no_others),
         TEST(groups_are_listed_with_their_members),
+        TEST(flush_tells_every_other_node_whatever_waits_for_it),
+        TEST(what_was_joined_during_a_flush_is_taken_out_and_what_is_being_joined_stays),
+        TEST(a_flush_that_fails_halfway_leaves_memberships_whole),
+        TEST(memberships_live_as_long_as_their_node_and_no_longer),
     };
     return cmocka_run_group_tests_name("redis_backend", tests, start_server, stop_server);
 }

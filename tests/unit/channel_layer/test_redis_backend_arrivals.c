@@ -3,6 +3,7 @@
  */
 #include "tests/support/redis_backend_rig.h"
 
+#include "channel_layer/redis.h"
 #include "channel_layer/shard.h"
 
 /* ---- what arrives ---- */
@@ -71,13 +72,55 @@ static void a_message_that_does_not_decode_is_dropped_and_counted(void **state)
 {
     struct rig rig;
     open_settled(&rig, *state, "");
-    TELL_REDIS(*state, "ZADD " KEY " 1 garbage 2 a");
+    TELL_REDIS(*state, "ZADD " KEY " %ld garbage %ld a", (long)time(NULL) - 2,
+               (long)time(NULL) - 1);
     put_messages(*state, KEY, BASE "x", 5, 6);
     watch(&rig, BASE);
     assert_true(rig_until(&rig, has_one, &rig));
     assert_int_equal(rig.layer.stats.dropped_undecodable, 2);
     rig_close(&rig);
     assert_int_equal(NUMBER(*state, "EXISTS " KEY), 0);
+}
+
+/* Gives the messages that lie under @key the score of @ago_s seconds ago. */
+static void make_older(struct rig_redis *redis, const char *key, long ago_s)
+{
+    redisReply *reply = ask_redis(redis, "ZRANGE %s 0 -1", key);
+    for (size_t i = 0; i < reply->elements; i++)
+        TELL_REDIS(redis, "ZADD %s %ld %b", key, (long)time(NULL) - ago_s, reply->element[i]->str,
+                   reply->element[i]->len);
+    freeReplyObject(reply);
+}
+
+static bool has_one_of_each(void *ctx)
+{
+    const struct rig *rig = ctx;
+    return rig->layer.arrived == 2 && rig->layer.normal == 1;
+}
+
+static void what_is_too_old_is_dropped_and_counted_but_clocks_may_differ(void **state)
+{
+    struct rig rig;
+    open_settled(&rig, *state, "\"expiry\": 20");
+    put_messages(*state, KEY, BASE "x", 0, 2);
+    put_messages(*state, "asgijobs", "jobs", 10, 11);
+    make_older(*state, KEY, 20 + REDIS_LATE_S + 5);
+    make_older(*state, "asgijobs", 20 + REDIS_LATE_S + 5);
+    put_messages(*state, "asgimore", BASE "x", 2, 3);
+    make_older(*state, "asgimore", 20 + REDIS_LATE_S - 5);
+    TELL_REDIS(*state, "ZUNIONSTORE " KEY " 2 " KEY " asgimore");
+    TELL_REDIS(*state, "DEL asgimore");
+    put_messages(*state, KEY, BASE "x", 3, 4);
+    put_messages(*state, "asgijobs", "jobs", 11, 12);
+    watch(&rig, BASE);
+    rig.b->ops->want(rig.b, slice_str("jobs"), 1);
+    assert_true(rig_until(&rig, has_one_of_each, &rig));
+    assert_int_equal(rig.layer.times[0] + rig.layer.times[1] + rig.layer.times[10], 0);
+    assert_int_equal(rig.layer.times[2] + rig.layer.times[3] + rig.layer.times[11], 3);
+    assert_int_equal(rig.layer.stats.dropped_expired, 3);
+    rig.b->ops->taken(rig.b, slice_str("jobs"), rig.layer.handles[0]);
+    rig_close(&rig);
+    assert_int_equal(NUMBER(*state, "DBSIZE"), 0);
 }
 
 static bool has_seen_wrong_key(void *ctx)
@@ -381,6 +424,7 @@ int main(void)
         TEST(a_cut_connection_neither_loses_nor_doubles),
         TEST(a_message_wakes_the_reader_at_once),
         TEST(a_message_that_does_not_decode_is_dropped_and_counted),
+        TEST(what_is_too_old_is_dropped_and_counted_but_clocks_may_differ),
         TEST(a_key_of_another_type_is_tried_again_slowly),
         TEST(without_being_told_messages_are_waited_for),
         TEST(what_is_wanted_is_taken_and_what_is_not_handled_goes_back),

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "channel_layer/channellayer.h"
+
+#include "tests/support/unit.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* {"type": "x"} and {"type": "y"} */
+static const char body_x[] = "\x81\xa4type\xa1x";
+static const char body_y[] = "\x81\xa4type\xa1y";
+enum { BODY_LEN = sizeof(body_x) - 1 };
+
+struct world {
+    uv_loop_t loop;
+    struct channellayer *layer;
+    char seen[16]; /* the types that were received, in order */
+    size_t seen_count;
+    unsigned done;
+    enum channellayer_code last;
+    bool is_closed;
+    struct channellayer_channel *to_close; /* by the next message */
+};
+
+static void on_closed(void *ctx)
+{
+    struct world *w = ctx;
+    w->is_closed = true;
+}
+
+static void on_received(void *ctx, const void *body, size_t len)
+{
+    struct world *w = ctx;
+    assert_int_equal(len, BODY_LEN);
+    assert_true(w->seen_count < sizeof(w->seen) - 1);
+    w->seen[w->seen_count++] = ((const char *)body)[len - 1];
+    if (w->to_close != NULL)
+        channellayer_channel_close(w->to_close);
+    w->to_close = NULL;
+}
+
+static void on_done(void *ctx, enum channellayer_code code, const char *why)
+{
+    struct world *w = ctx;
+    assert_non_null(why);
+    w->done++;
+    w->last = code;
+}
+
+static void open_world(struct world *w, const char *config)
+{
+    struct channellayer_error why;
+    *w = (struct world){.layer = NULL};
+    assert_int_equal(uv_loop_init(&w->loop), 0);
+    assert_int_equal(channellayer_open(&w->layer, &w->loop, config, &why), CHANNELLAYER_OK);
+}
+
+static void run_until_done(struct world *w, unsigned count)
+{
+    while (w->done < count)
+        uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void run_until_seen(struct world *w, size_t count)
+{
+    while (w->seen_count < count)
+        uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void close_world(struct world *w)
+{
+    channellayer_close(w->layer, on_closed, w);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    assert_true(w->is_closed);
+    assert_int_equal(uv_loop_close(&w->loop), 0);
+}
+
+static struct channellayer_channel *channel(struct world *w)
+{
+    struct channellayer_error why;
+    struct channellayer_channel *c = channellayer_channel_open(w->layer, on_received, w, &why);
+    assert_non_null(c);
+    return c;
+}
+
+static void add(struct world *w, const char *group, const char *name)
+{
+    const unsigned before = w->done;
+    channellayer_group_add(w->layer, group, name, on_done, w);
+    assert_int_equal(w->done, before); /* never from inside the call */
+    run_until_done(w, before + 1);
+    assert_int_equal(w->last, CHANNELLAYER_OK);
+}
+
+static void group_send(struct world *w, const char *group, const char *body)
+{
+    const unsigned before = w->done;
+    channellayer_group_send(w->layer, group, body, BODY_LEN, on_done, w);
+    run_until_done(w, before + 1);
+}
+
+static void every_member_gets_a_message_to_its_group_once(void **state)
+{
+    (void)state;
+    struct world w;
+    open_world(&w, "{}");
+    struct channellayer_channel *first = channel(&w);
+    struct channellayer_channel *second = channel(&w);
+    assert_string_not_equal(channellayer_channel_name(first), channellayer_channel_name(second));
+    add(&w, "room", channellayer_channel_name(first));
+    add(&w, "room", channellayer_channel_name(first));
+    add(&w, "room", channellayer_channel_name(second));
+    group_send(&w, "room", body_x);
+    run_until_seen(&w, 2);
+    group_send(&w, "empty", body_y);
+    channellayer_channel_close(second);
+    group_send(&w, "room", body_y);
+    run_until_seen(&w, 3);
+    close_world(&w);
+    assert_string_equal(w.seen, "xxy");
+}
+
+static void who_left_gets_nothing_more(void **state)
+{
+    (void)state;
+    struct world w;
+    open_world(&w, "");
+    struct channellayer_channel *c = channel(&w);
+    add(&w, "room", channellayer_channel_name(c));
+    const unsigned before = w.done;
+    channellayer_group_discard(w.layer, "room", channellayer_channel_name(c), on_done, &w);
+    run_until_done(&w, before + 1);
+    group_send(&w, "room", body_x);
+    channellayer_send(w.layer, channellayer_channel_name(c), body_y, BODY_LEN, on_done, &w);
+    run_until_seen(&w, 1);
+    close_world(&w);
+    assert_string_equal(w.seen, "y");
+}
+
+static void a_normal_channel_gives_each_receive_one_message(void **state)
+{
+    (void)state;
+    struct world w;
+    struct channellayer_error why;
+    open_world(&w, "{\"capacity\": 1}");
+    channellayer_send(w.layer, "jobs", body_x, BODY_LEN, on_done, &w);
+    run_until_done(&w, 1);
+    channellayer_send(w.layer, "jobs", body_y, BODY_LEN, on_done, &w);
+    run_until_done(&w, 2);
+    assert_int_equal(w.last, CHANNELLAYER_FULL);
+    assert_int_equal(channellayer_receive(w.layer, "jobs", on_received, &w, &why), CHANNELLAYER_OK);
+    run_until_seen(&w, 1);
+    channellayer_send(w.layer, "jobs", body_y, BODY_LEN, on_done, &w);
+    run_until_done(&w, 3);
+    assert_int_equal(w.last, CHANNELLAYER_OK);
+    assert_int_equal(channellayer_receive(w.layer, "jobs", on_received, &w, &why), CHANNELLAYER_OK);
+    run_until_seen(&w, 2);
+    close_world(&w);
+    assert_string_equal(w.seen, "xy");
+}
+
+static void a_channel_may_be_closed_by_its_own_message(void **state)
+{
+    (void)state;
+    struct world w;
+    open_world(&w, "{}");
+    w.to_close = channel(&w);
+    const char *name = channellayer_channel_name(w.to_close);
+    channellayer_send(w.layer, name, body_x, BODY_LEN, on_done, &w);
+    channellayer_send(w.layer, name, body_y, BODY_LEN, on_done, &w);
+    run_until_done(&w, 2);
+    run_until_seen(&w, 1);
+    close_world(&w);
+    assert_string_equal(w.seen, "x");
+}
+
+static void what_is_wrong_is_told_by_name(void **state)
+{
+    (void)state;
+    struct world w;
+    struct channellayer_error why;
+    struct channellayer *none = NULL;
+    open_world(&w, "{}");
+    assert_int_equal(channellayer_open(&none, &w.loop, "{\"capacity\": 0}", &why),
+                     CHANNELLAYER_INVALID);
+    assert_non_null(strstr(why.text, "capacity"));
+    assert_int_equal(channellayer_receive(w.layer, "no name", on_received, &w, &why),
+                     CHANNELLAYER_INVALID);
+    channellayer_send(w.layer, "jobs", "\x90", 1, on_done, &w);
+    run_until_done(&w, 1);
+    assert_int_equal(w.last, CHANNELLAYER_INVALID);
+    close_world(&w);
+}
+
+static void closing_at_once_ends_every_call(void **state)
+{
+    (void)state;
+    struct world w;
+    struct channellayer_error why;
+    open_world(&w, "{\"hosts\": [\"redis://127.0.0.1:1\"]}");
+    struct channellayer_channel *c = channel(&w);
+    channellayer_group_add(w.layer, "room", channellayer_channel_name(c), on_done, &w);
+    channellayer_group_send(w.layer, "room", body_x, BODY_LEN, on_done, &w);
+    channellayer_send(w.layer, "jobs", body_x, BODY_LEN, NULL, NULL);
+    channellayer_flush(w.layer, on_done, &w);
+    assert_int_equal(channellayer_receive(w.layer, "jobs", on_received, &w, &why), CHANNELLAYER_OK);
+    close_world(&w);
+    assert_int_equal(w.done, 3);
+    assert_int_equal(w.seen_count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_member_gets_a_message_to_its_group_once),
+        cmocka_unit_test(who_left_gets_nothing_more),
+        cmocka_unit_test(a_normal_channel_gives_each_receive_one_message),
+        cmocka_unit_test(a_channel_may_be_closed_by_its_own_message),
+        cmocka_unit_test(what_is_wrong_is_told_by_name),
+        cmocka_unit_test(closing_at_once_ends_every_call),
+    };
+    return cmocka_run_group_tests_name("channellayer", tests, NULL, NULL);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The backend for channels_redis.pubsub on a real Redis: normal channels, and a Redis that is away.
+ */
+#include "tests/support/pubsub_rig.h"
+
+/* ---- normal channels ---- */
+
+static void messages_wait_for_who_receives_again(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct client *c = &rig.clients[0];
+    open_layer(&rig, servers, 1, "");
+    receive(&rig, 0, "jobs");
+    RUN_UNTIL_SEEN(&rig, is_received(servers, "jobs"));
+    for (unsigned n = 0; n < 3; n++)
+        TELL(servers->look[0], "PUBLISH jobs %b", (char[]){'\x81', '\xa1', 'n', (char)n},
+             (size_t)4);
+    RUN_UNTIL(&rig, c->count == 1);
+    layer_taken(client(&rig, 0), c->tokens[0]);
+    receive(&rig, 0, "jobs");
+    RUN_UNTIL(&rig, c->count == 2);
+    layer_put_back(client(&rig, 0), c->tokens[1]); /* goes to its place, before the third */
+    receive(&rig, 0, "jobs");
+    receive(&rig, 0, "jobs");
+    RUN_UNTIL(&rig, c->count == 4);
+    assert_memory_equal(c->numbers, ((const uint16_t[]){0, 1, 1, 2}), 8);
+    layer_taken(client(&rig, 0), c->tokens[2]); /* the last is given back when the client goes */
+    close_layer(&rig);
+}
+
+static void every_node_gets_what_is_sent_to_a_normal_channel(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rigs[2];
+    struct call call;
+    for (unsigned i = 0; i < 2; i++)
+        open_layer(&rigs[i], servers, 1, "");
+    for (unsigned i = 0; i < 2; i++) {
+        receive(&rigs[i], 0, "jobs");
+        RUN_UNTIL_SEEN(&rigs[i], NUMBER(servers->look[0], "PUBSUB NUMSUB jobs") == i + 1);
+    }
+    layer_send(client(&rigs[0], 1), slice_str("jobs"), body_of(4), new_call(&call));
+    assert_int_equal(end(&rigs[0], &call), ERR_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        RUN_UNTIL(&rigs[i], rigs[i].clients[0].count == 1);
+        assert_string_equal(rigs[i].clients[0].last, "jobs");
+        close_layer(&rigs[i]);
+    }
+}
+
+static void publish_numbers(redisContext *look, const char *channel, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++) {
+        const char body[] = {'\x81', '\xa1', 'n', '\xcd', (char)(n >> 8), (char)n};
+        redisAppendCommand(look, "PUBLISH %s %b", channel, body, sizeof(body));
+    }
+    for (unsigned n = 0; n < count; n++) {
+        redisReply *reply = NULL;
+        assert_int_equal(redisGetReply(look, (void **)&reply), REDIS_OK);
+        freeReplyObject(reply);
+    }
+}
+
+static void what_exceeds_the_capacity_is_dropped_and_counted(void **state)
+{
+    enum { EXTRA = 20, CAPACITY = 10000 };
+    struct servers *servers = *state;
+    struct rig *rig = malloc(sizeof(*rig));
+    assert_non_null(rig);
+    struct client *c = &rig->clients[0];
+    open_layer(rig, servers, 1, "");
+    receive(rig, 0, "jobs");
+    RUN_UNTIL_SEEN(rig, is_received(servers, "jobs"));
+    publish_numbers(servers->look[0], "jobs", 1 + CAPACITY + EXTRA);
+    RUN_UNTIL(rig, layer_stats(rig->layer)->dropped_full == EXTRA);
+    for (unsigned n = 0; n < CAPACITY; n++)
+        receive(rig, 0, "jobs");
+    RUN_UNTIL(rig, c->count == 1 + CAPACITY);
+    for (unsigned n = 0; n < c->count; n++)
+        assert_int_equal(c->numbers[n], n); /* the newest were dropped */
+    close_layer(rig);
+    free(rig);
+}
+
+static void a_name_may_be_both_a_channel_and_a_group(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call call;
+    open_layer(&rig, servers, 1, "");
+    receive(&rig, 1, "asgi__group__room");
+    RUN_UNTIL_SEEN(&rig, is_received(servers, "asgi__group__room"));
+    join(&rig, 0, "room");
+    send_to_group(&rig, "room", 1);
+    RUN_UNTIL(&rig, rig.clients[0].count == 1 && rig.clients[1].count == 1);
+    layer_leave(client(&rig, 0), slice_str("room"), new_call(&call));
+    assert_int_equal(end(&rig, &call), ERR_OK);
+    receive(&rig, 1, "asgi__group__room");
+    send_to_group(&rig, "room", 2);
+    RUN_UNTIL(&rig, rig.clients[1].count == 2);
+    assert_int_equal(rig.clients[0].count, 1);
+    close_layer(&rig);
+}
+
+/* ---- when Redis is not there ---- */
+
+static void a_join_waits_for_the_connection(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call call;
+    daemon_kill(&servers->daemon[1]);
+    open_layer(&rig, servers, SERVERS, ", \"timeout\": 8");
+    const char *group = shard_of(slice_str("asgi__group__room"), 2) == 1 ? "room" : "lobby";
+    layer_join(client(&rig, 0), slice_str(group), new_call(&call));
+    settle(&rig, servers, 1);
+    assert_int_equal(call.ended, 0);
+    daemon_restart(&servers->daemon[1]);
+    assert_int_equal(end(&rig, &call), ERR_OK);
+    send_to_group(&rig, group, 1);
+    assert_int_equal(rig.clients[0].count, 1);
+    close_layer(&rig);
+    redisFree(servers->look[1]);
+    servers->look[1] = look_at(servers->daemon[1].port);
+}
+
+static void without_redis_calls_end_as_unavailable(void **state)
+{
+    struct servers *servers = *state;
+    struct servers nowhere = {0};
+    struct rig rig;
+    struct call calls[3];
+    char where[32];
+    (void)servers;
+    nowhere.daemon[0].port = daemon_free_port();
+    snprintf(where, sizeof(where), "127.0.0.1:%u", nowhere.daemon[0].port);
+    open_layer(&rig, &nowhere, 1, ", \"timeout\": 0.3");
+    layer_join(client(&rig, 0), slice_str("room"), new_call(&calls[0]));
+    layer_group_send(client(&rig, 0), slice_str("room"), body_of(1), new_call(&calls[1]));
+    layer_send(client(&rig, 0), slice_str("jobs"), body_of(1), new_call(&calls[2]));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(end(&rig, &calls[i]), ERR_UNAVAILABLE);
+        assert_non_null(strstr(calls[i].why, where));
+    }
+    close_layer(&rig);
+}
+
+static void on_no_group(void *ctx, struct slice group, uint64_t members)
+{
+    (void)ctx;
+    fail_msg("%.*s %lu", (int)group.len, (const char *)group.ptr, (unsigned long)members);
+}
+
+static void calls_under_way_end_when_the_layer_does(void **state)
+{
+    struct servers nowhere = {0};
+    struct rig rig;
+    struct call calls[4];
+    (void)state;
+    nowhere.daemon[0].port = daemon_free_port();
+    open_layer(&rig, &nowhere, 1, "");
+    layer_join(client(&rig, 0), slice_str("room"), new_call(&calls[0]));
+    layer_group_send(client(&rig, 0), slice_str("room"), body_of(1), new_call(&calls[1]));
+    layer_send(client(&rig, 0), slice_str("jobs"), body_of(1), new_call(&calls[2]));
+    layer_groups(rig.layer, on_no_group, NULL, new_call(&calls[3]));
+    receive(&rig, 0, "jobs");
+    close_layer(&rig);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(calls[i].ended, 1);
+        assert_int_equal(calls[i].err, ERR_CLOSED);
+    }
+}
+
+static void subscriptions_come_back_with_the_connection(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    char group[16];
+    char name[120];
+    open_layer(&rig, servers, 1, "");
+    settle(&rig, servers, 1);
+    for (unsigned i = 0; i < 300; i++) {
+        snprintf(group, sizeof(group), "room%u", i);
+        join(&rig, 0, group);
+    }
+    receive(&rig, 1, "jobs");
+    RUN_UNTIL_SEEN(&rig, is_received(servers, "jobs"));
+    assert_true(NUMBER(servers->look[0], "CLIENT KILL TYPE pubsub") >= 1);
+    /* What was lost is not waited for: the call ends. */
+    send_to_group(&rig, "room299", 1);
+    RUN_UNTIL_SEEN(&rig, is_received(servers, "asgi__group__room299") &&
+                             is_received(servers, "jobs") &&
+                             NUMBER(servers->look[0], "PUBSUB NUMPAT") == CLIENTS);
+    assert_int_equal(layer_stats(rig.layer)->reconnects, 1);
+    const unsigned before = rig.clients[0].count;
+    assert_in_range(before, 0, 1);
+    send_to_group(&rig, "room0", 2);
+    assert_int_equal(rig.clients[0].count, before + 1);
+    TELL(servers->look[0], "PUBLISH %s %b", channel_name(&rig, 2, name, sizeof(name)).ptr,
+         PAYLOAD("\x05"), (size_t)4);
+    TELL(servers->look[0], "PUBLISH jobs %b", PAYLOAD("\x06"), (size_t)4);
+    RUN_UNTIL(&rig, rig.clients[1].count == 1 && rig.clients[2].count == 1);
+    close_layer(&rig);
+}
+
+static void a_name_that_redis_refuses_keeps_no_other_from_its_messages(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call good;
+    struct call bad;
+    TELL(servers->look[0], "ACL SETUSER default resetchannels &asgi__group__good*");
+    open_layer(&rig, servers, 1, "");
+    layer_join(client(&rig, 0), slice_str("bad"), new_call(&bad));
+    layer_join(client(&rig, 0), slice_str("good"), new_call(&good));
+    assert_int_equal(end(&rig, &good), ERR_OK);
+    assert_int_equal(end(&rig, &bad), ERR_UNAVAILABLE);
+    assert_non_null(strstr(bad.why, "NOPERM"));
+    send_to_group(&rig, "good", 1);
+    assert_int_equal(rig.clients[0].count, 1);
+    layer_group_send(client(&rig, 0), slice_str("bad"), body_of(1), new_call(&bad));
+    assert_int_equal(end(&rig, &bad), ERR_UNAVAILABLE);
+    TELL(servers->look[0], "ACL SETUSER default allchannels");
+    settle(&rig, servers, 1); /* the names of clients, too, were refused until now */
+    join(&rig, 0, "bad");
+    close_layer(&rig);
+}
+
+static void what_was_not_answered_in_time_is_put_right_later(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call joining;
+    struct call leaving;
+    struct call sending;
+    open_layer(&rig, servers, 1, ", \"timeout\": 0.3");
+    settle(&rig, servers, 1);
+    join(&rig, 1, "lobby");
+    kill(servers->daemon[0].pid, SIGSTOP);
+    layer_join(client(&rig, 0), slice_str("room"), new_call(&joining));
+    layer_leave(client(&rig, 1), slice_str("lobby"), new_call(&leaving));
+    layer_group_send(client(&rig, 0), slice_str("room"), body_of(1), new_call(&sending));
+    assert_int_equal(end(&rig, &joining), ERR_TIMEOUT);
+    assert_int_equal(end(&rig, &sending), ERR_TIMEOUT);
+    assert_int_equal(end(&rig, &leaving), ERR_OK);
+    kill(servers->daemon[0].pid, SIGCONT);
+    RUN_UNTIL_SEEN(&rig, !is_received(servers, "asgi__group__room") &&
+                             !is_received(servers, "asgi__group__lobby"));
+    assert_int_equal(rig.clients[0].count, 0); /* it was not in the group, as far as it was told */
+    join(&rig, 0, "room");
+    send_to_group(&rig, "room", 2);
+    assert_int_equal(rig.clients[0].count, 1);
+    close_layer(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_wait_for_who_receives_again),
+        cmocka_unit_test(every_node_gets_what_is_sent_to_a_normal_channel),
+        cmocka_unit_test(what_exceeds_the_capacity_is_dropped_and_counted),
+        cmocka_unit_test(a_name_may_be_both_a_channel_and_a_group),
+        cmocka_unit_test(a_join_waits_for_the_connection),
+        cmocka_unit_test(without_redis_calls_end_as_unavailable),
+        cmocka_unit_test(calls_under_way_end_when_the_layer_does),
+        cmocka_unit_test(subscriptions_come_back_with_the_connection),
+        cmocka_unit_test(a_name_that_redis_refuses_keeps_no_other_from_its_messages),
+        cmocka_unit_test(what_was_not_answered_in_time_is_put_right_later),
+    };
+    return RUN_BOTH_WAYS("pubsub_life", tests);
+}
