@@ -19,14 +19,15 @@
 enum { CHANNEL_PENDING_MAX = 8 * 1024 * 1024 }; /* bytes that wait for a program's callbacks */
 
 struct channellayer {
-    struct layer *layer;
+    struct layer *layer; /* NULL: it is closed */
     struct layer_client client;
     struct dlist channels; /* struct channellayer_channel */
     struct dlist waits;    /* struct receive */
     struct dlist pending;  /* struct pending, oldest first */
     size_t pending_count;
     size_t pending_bytes;
-    uv_idle_t turn; /* active while something is pending */
+    struct dlist late; /* struct call: asked for when the layer was being closed */
+    uv_idle_t turn;    /* active while something is pending or late */
     bool is_closing;
     void (*closed)(void *ctx);
     void *ctx;
@@ -63,6 +64,7 @@ struct pending {
 
 struct call {
     struct layer_call call;
+    struct dlist link;
     channellayer_done *done;
     void *ctx;
 };
@@ -100,9 +102,37 @@ static struct layer_call *call_new(channellayer_done *done, void *ctx)
     return &call->call;
 }
 
-/* ---- what clients are told ---- */
-
 static void on_turn(uv_idle_t *turn);
+
+static void wake(struct channellayer *layer)
+{
+    if (!uv_is_closing((uv_handle_t *)&layer->turn))
+        uv_idle_start(&layer->turn, on_turn);
+}
+
+/* NULL: the layer is being closed, and the program will be told so. */
+static struct layer_call *call_begin(struct channellayer *layer, channellayer_done *done, void *ctx)
+{
+    struct layer_call *base = call_new(done, ctx);
+    if (!layer->is_closing)
+        return base;
+    dlist_append(&layer->late, &CONTAINER_OF(base, struct call, call)->link);
+    wake(layer);
+    return NULL;
+}
+
+static const char is_closing[] = "the layer is being closed";
+
+static void end_late(struct channellayer *layer)
+{
+    struct dlist batch;
+    dlist_init(&batch);
+    dlist_splice(&batch, &layer->late); /* what is asked for now waits for the next turn */
+    for (struct dlist *at; (at = dlist_take_first(&batch)) != NULL;)
+        on_done(&CONTAINER_OF(at, struct call, link)->call, ERR_CLOSED, is_closing);
+}
+
+/* ---- what clients are told ---- */
 
 static struct pending *pending_new(struct channellayer *layer, struct slice body)
 {
@@ -115,7 +145,7 @@ static struct pending *pending_new(struct channellayer *layer, struct slice body
     layer->pending_bytes += body.len;
     layer->pending_count++;
     dlist_append(&layer->pending, &p->link);
-    uv_idle_start(&layer->turn, on_turn);
+    wake(layer);
     return p;
 }
 
@@ -263,6 +293,16 @@ static void give_message(struct channellayer *layer, const struct pending *p)
         layer_taken(&layer->client, token);
 }
 
+static void on_turn_closed(uv_handle_t *handle)
+{
+    struct channellayer *layer = handle->data;
+    while (!dlist_is_empty(&layer->late))
+        end_late(layer);
+    if (layer->closed != NULL)
+        layer->closed(layer->ctx);
+    mem_free(layer);
+}
+
 /* Gives the program what was pending when the turn began; what its callbacks bring about waits. */
 static void on_turn(uv_idle_t *turn)
 {
@@ -281,8 +321,12 @@ static void on_turn(uv_idle_t *turn)
         }
         mem_free(p);
     }
-    if (layer->pending_count == 0 && !layer->is_closing)
-        uv_idle_stop(&layer->turn);
+    end_late(layer);
+    if (layer->pending_count > 0 || !dlist_is_empty(&layer->late))
+        return;
+    uv_idle_stop(&layer->turn);
+    if (layer->layer == NULL)
+        uv_close((uv_handle_t *)&layer->turn, on_turn_closed);
 }
 
 /* ---- open and close ---- */
@@ -310,24 +354,19 @@ enum channellayer_code channellayer_open(struct channellayer **out, uv_loop_t *l
     dlist_init(&layer->channels);
     dlist_init(&layer->waits);
     dlist_init(&layer->pending);
+    dlist_init(&layer->late);
     uv_idle_init(loop, &layer->turn);
     layer->turn.data = layer;
     *out = layer;
     return tell(why, ERR_OK, "");
 }
 
-static void on_turn_closed(uv_handle_t *handle)
-{
-    struct channellayer *layer = handle->data;
-    if (layer->closed != NULL)
-        layer->closed(layer->ctx);
-    mem_free(layer);
-}
-
 static void on_layer_closed(void *ctx)
 {
     struct channellayer *layer = ctx;
-    uv_close((uv_handle_t *)&layer->turn, on_turn_closed);
+    layer->layer = NULL;
+    if (dlist_is_empty(&layer->late))
+        uv_close((uv_handle_t *)&layer->turn, on_turn_closed);
 }
 
 void channellayer_close(struct channellayer *layer, void (*closed)(void *ctx), void *ctx)
@@ -358,6 +397,10 @@ struct channellayer_channel *channellayer_channel_open(struct channellayer *laye
                                                        struct channellayer_error *why)
 {
     struct err_text text = {.code = ERR_OK};
+    if (layer->is_closing) {
+        tell(why, ERR_CLOSED, is_closing);
+        return NULL;
+    }
     struct channellayer_channel *channel = mem_alloc(sizeof(*channel));
     channel->owner = layer;
     channel->received = received;
@@ -414,20 +457,26 @@ static struct layer_client *client_named(struct channellayer *layer, const char 
 void channellayer_send(struct channellayer *layer, const char *channel, const void *body,
                        size_t len, channellayer_done *done, void *ctx)
 {
-    layer_send(&layer->client, slice_str(channel), slice_make(body, len), call_new(done, ctx));
+    struct layer_call *call = call_begin(layer, done, ctx);
+    if (call != NULL)
+        layer_send(&layer->client, slice_str(channel), slice_make(body, len), call);
 }
 
 void channellayer_group_send(struct channellayer *layer, const char *group, const void *body,
                              size_t len, channellayer_done *done, void *ctx)
 {
-    layer_group_send(&layer->client, slice_str(group), slice_make(body, len), call_new(done, ctx));
+    struct layer_call *call = call_begin(layer, done, ctx);
+    if (call != NULL)
+        layer_group_send(&layer->client, slice_str(group), slice_make(body, len), call);
 }
 
 void channellayer_group_add(struct channellayer *layer, const char *group, const char *channel,
                             channellayer_done *done, void *ctx)
 {
     struct layer_client *own = client_named(layer, channel);
-    struct layer_call *call = call_new(done, ctx);
+    struct layer_call *call = call_begin(layer, done, ctx);
+    if (call == NULL)
+        return;
     if (own != NULL)
         layer_join(own, slice_str(group), call);
     else
@@ -438,7 +487,9 @@ void channellayer_group_discard(struct channellayer *layer, const char *group, c
                                 channellayer_done *done, void *ctx)
 {
     struct layer_client *own = client_named(layer, channel);
-    struct layer_call *call = call_new(done, ctx);
+    struct layer_call *call = call_begin(layer, done, ctx);
+    if (call == NULL)
+        return;
     if (own == NULL) {
         layer_group_discard(&layer->client, slice_str(group), slice_str(channel), call);
         return;
@@ -453,6 +504,8 @@ enum channellayer_code channellayer_receive(struct channellayer *layer, const ch
                                             struct channellayer_error *why)
 {
     struct err_text text = {.code = ERR_OK};
+    if (layer->is_closing)
+        return tell(why, ERR_CLOSED, is_closing);
     const uint64_t token = layer_receive(&layer->client, slice_str(channel), &text);
     if (token == 0)
         return tell(why, text.code, text.text);
@@ -464,5 +517,7 @@ enum channellayer_code channellayer_receive(struct channellayer *layer, const ch
 
 void channellayer_flush(struct channellayer *layer, channellayer_done *done, void *ctx)
 {
-    layer_flush(&layer->client, call_new(done, ctx));
+    struct layer_call *call = call_begin(layer, done, ctx);
+    if (call != NULL)
+        layer_flush(&layer->client, call);
 }

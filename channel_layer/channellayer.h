@@ -6,12 +6,12 @@
  * workers that share its Redis are reached, and reach this program; without Redis it is one of its
  * own, for this process. This is the whole public interface of libchannellayer.
  *
- *     struct channellayer *layer;
- *     struct channellayer_error why;
- *     if (channellayer_open(&layer, uv_default_loop(), "{\"hosts\": [\"redis://localhost\"]}",
- * &why)) return fprintf(stderr, "%s\n", why.text), 1; struct channellayer_channel *me =
- * channellayer_channel_open(layer, on_message, NULL, &why); channellayer_group_add(layer, "chat",
- * channellayer_channel_name(me), NULL, NULL);
+ * What a program does that joins a group (examples/channellayer is a whole one):
+ *
+ *  - channellayer_open() with its loop and {"hosts": ["redis://localhost"]};
+ *  - channellayer_channel_open(), with what is to be done with the messages of that channel;
+ *  - channellayer_group_add() with the channel's name;
+ *  - uv_run(). The program ignores SIGPIPE: a Redis that is gone is an error of write() then.
  *
  * A message body is one msgpack map with text keys (JSON, when serializer_format says so), with a
  * "type" that consumers need, and without "__asgi_channel__".
@@ -53,7 +53,7 @@ struct channellayer_error {
 
 /* @why is "" with CHANNELLAYER_OK, and valid during the call. */
 typedef void channellayer_done(void *ctx, enum channellayer_code code, const char *why);
-/* @body is valid during the call. */
+/* @body is valid during the call; NULL: the receive() ended without a message, see the log. */
 typedef void channellayer_received(void *ctx, const void *body, size_t len);
 
 /* Opens a layer with the settings @config: JSON with the keys of channels_redis' CONFIG, and
@@ -63,8 +63,10 @@ CHANNELLAYER_API enum channellayer_code channellayer_open(struct channellayer **
                                                           uv_loop_t *loop, const char *config,
                                                           struct channellayer_error *why);
 
-/* Leaves all groups, ends the calls under way with CHANNELLAYER_CLOSED, closes the channels, and
- * calls @closed (may be NULL) when nothing of it is left on the loop. */
+/* Leaves all groups, ends the calls under way with CHANNELLAYER_CLOSED, closes the channels, drops
+ * what waits to be received, and calls @closed (may be NULL) when nothing of it is left on the
+ * loop: that long, what is asked of it ends with CHANNELLAYER_CLOSED, and it lives as long as a
+ * program goes on asking. */
 CHANNELLAYER_API void channellayer_close(struct channellayer *layer, void (*closed)(void *ctx),
                                          void *ctx);
 

@@ -334,7 +334,8 @@ static void send_to_group(struct layer *layer, struct slice group, struct slice 
     memcpy(send->bytes + group.len, body.ptr, body.len);
     send->group = slice_make(send->bytes, group.len);
     send->body = slice_make(send->bytes + group.len, body.len);
-    layer->backend->ops->group_send(layer->backend, group, body, &send->op.call, &send->own);
+    layer->backend->ops->group_send(layer->backend, send->group, send->body, &send->op.call,
+                                    &send->own);
 }
 
 void layer_group_send(struct layer_client *from, struct slice group, struct slice body,

@@ -7,6 +7,7 @@
 #include "channel_layer/node.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 #include "channel_layer/node_listeners.h"
 #include "channel_layer/peer.h"
@@ -258,6 +259,17 @@ void node_listen_at(struct node *node, struct slice path)
         node_listeners_want(&node->listeners, path);
 }
 
+unsigned node_peers_max(void)
+{
+    struct rlimit limit;
+    const rlim_t most = (rlim_t)NODE_FIRST_FILES + 4 * (rlim_t)NODE_PEERS_MAX;
+    const rlim_t least = (rlim_t)NODE_FIRST_FILES + 4 * (rlim_t)NODE_PEERS_MIN;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= least)
+        return NODE_PEERS_MIN;
+    return limit.rlim_cur >= most ? NODE_PEERS_MAX
+                                  : (unsigned)((limit.rlim_cur - NODE_FIRST_FILES) / 4);
+}
+
 enum err node_open(struct node **out, struct loop *loop, struct slice settings,
                    struct err_text *why)
 {
@@ -271,6 +283,7 @@ enum err node_open(struct node **out, struct loop *loop, struct slice settings,
     node->settings = mem_copy_str(settings.ptr, settings.len);
     dlist_init(&node->peers.list);
     dlist_init(&node->peers.paused);
+    node->peers.max_accepted = node_peers_max();
     uv_idle_init(&loop->uv, &node->resume);
     uv_timer_init(&loop->uv, &node->look);
     uv_timer_start(&node->look, on_look, LOOK_MS, LOOK_MS);

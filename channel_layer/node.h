@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "channel_layer/layer.h"
@@ -25,7 +26,14 @@
 #include "core/loop.h"
 #include "core/slice.h"
 
-enum { NODE_LAYERS_MAX = 64, NODE_IDLE_MS = 10 * 60 * 1000 };
+enum {
+    NODE_LAYERS_MAX = 64,
+    NODE_IDLE_MS = 10 * 60 * 1000,
+    /* Peers that are accepted: a quarter of the descriptors past the first ones, within these. */
+    NODE_PEERS_MIN = 8,
+    NODE_PEERS_MAX = 4096,
+    NODE_FIRST_FILES = 32,
+};
 
 struct node;
 
@@ -33,6 +41,13 @@ struct node;
  * passed layer_config_parse(). Borrowed. Errors: those of layer_config_parse(). */
 enum err node_open(struct node **out, struct loop *loop, struct slice settings,
                    struct err_text *why) MUST_CHECK;
+
+/* How many peers a node of this process accepts, workers apart, by the limit on descriptors as it
+ * is now; node_open() keeps to that. Over it they are closed, and the log tells.
+ *
+ * Why: whoever connects would take the descriptors that the server's clients, its workers and Redis
+ * need. */
+unsigned node_peers_max(void);
 
 /* Accepts peers on @fd, a bound unix socket; those of another user than ours and root are closed.
  * Ownership: takes @fd, also on error. Errors: ERR_IO and others. */
@@ -53,6 +68,9 @@ struct node_peers {
     struct dlist list;   /* struct peer */
     struct dlist paused; /* those that go on reading in the next turn */
     unsigned open;       /* with those whose close callback has not come yet */
+    unsigned accepted;   /* of those that are no workers: descriptors */
+    unsigned max_accepted;
+    uint64_t silent_ms; /* when one that says nothing was last logged; 0: never */
 };
 
 struct loop *node_loop(const struct node *node);

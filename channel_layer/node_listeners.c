@@ -20,8 +20,9 @@ struct node_listener {
     struct dlist link;
     struct node_listeners *owner;
     uv_pipe_t pipe;
-    bool is_open;  /* the handle is */
-    bool has_made; /* the path, and is to take it away */
+    bool is_open;    /* the handle is */
+    bool has_made;   /* the path, and is to take it away */
+    bool is_settled; /* it is not tried again while it is not open */
     bool has_warned;
     struct node_socket socket; /* the path alone, unless has_made */
 };
@@ -46,6 +47,15 @@ static bool is_allowed(int fd)
            (peer.uid == geteuid() || peer.uid == 0);
 }
 
+static void log_full(struct node_listeners *l)
+{
+    char reason[SHOWN];
+    snprintf(reason, sizeof(reason),
+             "%u connections of processes are as many as this node takes: raise ulimit -n",
+             node_peers(l->node)->max_accepted);
+    log_refused(l, reason);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
     struct node_listener *listener = server->data;
@@ -59,6 +69,8 @@ static void on_connection(uv_stream_t *server, int status)
     const enum err err = peer_accept(l->node, server, name, is_allowed);
     if (err == ERR_ACCESS)
         log_refused(l, "a process of another user");
+    else if (err == ERR_FULL)
+        log_full(l);
     else if (err != ERR_OK)
         log_refused(l, err_str(err));
 }
@@ -151,42 +163,55 @@ static void warn_once(struct node_listener *listener, const char *reason)
               listener->socket.path, reason, NODE_RETRY_MS / 1000);
 }
 
-/* False: to be tried again. */
-static bool try_path(struct node_listener *listener)
+/* Leaves it unsettled when it is to be tried again. */
+static void try_path(struct node_listener *listener)
 {
     struct node_socket made;
     struct err_text why = {.code = ERR_OK};
     int fd = -1;
     enum err err = node_socket_listen_by_default(&made, &fd, listener->socket.path, &why);
-    if (err == ERR_ADDR_IN_USE && is_ours(&made))
-        return true;
+    listener->is_settled = err == ERR_OK || (err == ERR_ADDR_IN_USE && is_ours(&made));
     if (err != ERR_OK) {
-        warn_once(listener, why.text);
-        return false;
+        if (!listener->is_settled)
+            warn_once(listener, why.text);
+        return;
     }
     listener->socket = made;
     err = start(listener, fd);
     listener->has_made = err == ERR_OK;
     if (err != ERR_OK) {
         node_socket_unlink(&made);
-        warn_once(listener, err_str(err));
-        return true; /* libuv's refusal is no matter of time */
+        warn_once(listener, err_str(err)); /* libuv's refusal is no matter of time */
+        return;
     }
     log_event(LOG_INFO, "layer.listen", "path=%s", made.path);
-    return true;
+}
+
+/* What is gone is made again: a logout takes the folder away, a cleaner what is old in /tmp. Peers
+ * that have come by it stay. */
+static void replace(struct node_listener *gone)
+{
+    struct node_listener *listener = add_listener(gone->owner);
+    log_event(LOG_WARN, "layer.listen",
+              "path=%s reason=\"somebody has taken the socket away\" effect=\"it is made again\"",
+              gone->socket.path);
+    memcpy(listener->socket.path, gone->socket.path, sizeof(listener->socket.path));
+    close_listener(gone);
+    try_path(listener);
 }
 
 static void on_retry(uv_timer_t *timer)
 {
     struct node_listeners *l = timer->data;
-    bool is_done = true;
-    for (struct dlist *n = l->list.next; n != &l->list; n = n->next) {
+    struct dlist *next = NULL;
+    for (struct dlist *n = l->list.next; n != &l->list; n = next) {
         struct node_listener *listener = CONTAINER_OF(n, struct node_listener, link);
-        if (!listener->is_open && !try_path(listener))
-            is_done = false;
+        next = n->next;
+        if (listener->has_made && node_socket_is_gone(&listener->socket))
+            replace(listener);
+        else if (!listener->is_open && !listener->is_settled)
+            try_path(listener);
     }
-    if (is_done)
-        uv_timer_stop(timer);
 }
 
 static bool is_known(const struct node_listeners *l, struct slice path)
@@ -215,7 +240,8 @@ void node_listeners_want(struct node_listeners *l, struct slice path)
     struct node_listener *listener = add_listener(l);
     memcpy(listener->socket.path, path.ptr, path.len);
     l->paths++;
-    if (!try_path(listener) && !uv_is_active((const uv_handle_t *)&l->retry))
+    try_path(listener);
+    if (!uv_is_active((const uv_handle_t *)&l->retry))
         uv_timer_start(&l->retry, on_retry, NODE_RETRY_MS, NODE_RETRY_MS);
 }
 

@@ -5,7 +5,9 @@
  *
  * Life of a path: WANTED -> OPEN. It stays WANTED while another node has it, or its folder is not
  * as it must be: that is logged once, and it is tried again every NODE_RETRY_MS, so that of two
- * servers of one project the second takes over when the first one ends.
+ * servers of one project the second takes over when the first one ends. When the path of an OPEN
+ * one is taken away, it is WANTED again within NODE_RETRY_MS: processes that look for it would find
+ * no server otherwise.
  *
  * Thread: the loop's.
  */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -133,6 +132,14 @@ enum err node_socket_listen(struct node_socket *out, int *fd, const char *path,
     }
     *fd = sock;
     return ERR_OK;
+}
+
+bool node_socket_is_gone(const struct node_socket *socket)
+{
+    struct stat st;
+    if (lstat(socket->path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    return st.st_dev != socket->dev || st.st_ino != socket->ino;
 }
 
 void node_socket_unlink(const struct node_socket *socket)

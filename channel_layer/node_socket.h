@@ -11,6 +11,7 @@
 #ifndef CHANNEL_LAYER_NODE_SOCKET_H
 #define CHANNEL_LAYER_NODE_SOCKET_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "core/err.h"
@@ -39,6 +40,10 @@ enum err node_socket_listen(struct node_socket *out, int *fd, const char *path,
  * lock), too. */
 enum err node_socket_listen_by_default(struct node_socket *out, int *fd, const char *path,
                                        struct err_text *why) MUST_CHECK;
+
+/* Whether nothing or something else is at the path by now. Only while the socket is open: another
+ * one may look the same later. */
+bool node_socket_is_gone(const struct node_socket *socket);
 
 /* Takes the path away, if it still is this socket. */
 void node_socket_unlink(const struct node_socket *socket);

@@ -144,6 +144,14 @@ static void on_closed(uv_handle_t *handle)
     node_peer_gone(node);
 }
 
+/* Its descriptor goes at once, and its place with it. */
+static void close_pipe(struct peer *peer)
+{
+    if (!peer->is_worker)
+        node_peers(peer->node)->accepted--;
+    uv_close((uv_handle_t *)&peer->pipe, on_closed);
+}
+
 void peer_close(struct peer *peer, const char *why)
 {
     if (peer->state == PEER_CLOSED)
@@ -153,9 +161,10 @@ void peer_close(struct peer *peer, const char *why)
     peer->state = PEER_CLOSED;
     dlist_remove(&peer->link);
     dlist_remove(&peer->paused);
+    wheel_clear(&node_loop(peer->node)->wheel, &peer->greeting);
     peer_drop_layers(peer);
     writer_stop(&peer->writer);
-    uv_close((uv_handle_t *)&peer->pipe, on_closed);
+    close_pipe(peer);
 }
 
 void peer_refuse(struct peer *peer, const char *what)
@@ -165,8 +174,28 @@ void peer_refuse(struct peer *peer, const char *what)
     peer_close(peer, "it broke the layer protocol");
 }
 
-/* A closed peer with a handle, to be opened or accepted. NULL: there is no handle. */
-static struct peer *make_peer(struct node *node, const char *name, int *rc)
+static void on_greeting_late(struct wheel_entry *greeting)
+{
+    struct peer *peer = CONTAINER_OF(greeting, struct peer, greeting);
+    struct node_peers *peers = node_peers(peer->node);
+    const uint64_t now_ms = loop_now_ms(node_loop(peer->node));
+    if (peers->silent_ms == 0 || now_ms - peers->silent_ms >= PEER_GREETING_MS) {
+        peers->silent_ms = now_ms;
+        log_event(LOG_WARN, "layer.silent", "peer=%s reason=\"it has not said HELLO in %d s\"",
+                  peer->name, PEER_GREETING_MS / 1000);
+    }
+    peer_close(peer, "it has not said HELLO");
+}
+
+void peer_greeted(struct peer *peer, uint64_t pid)
+{
+    peer->state = PEER_OPEN;
+    peer->pid = pid;
+    wheel_clear(&node_loop(peer->node)->wheel, &peer->greeting);
+}
+
+/* A closed peer with a handle, to be opened (a worker's) or accepted. NULL: there is no handle. */
+static struct peer *make_peer(struct node *node, const char *name, bool is_worker, int *rc)
 {
     struct peer *peer = mem_alloc(sizeof(*peer));
     *rc = uv_pipe_init(&node_loop(node)->uv, &peer->pipe, 0);
@@ -177,12 +206,16 @@ static struct peer *make_peer(struct node *node, const char *name, int *rc)
     peer->pipe.data = peer;
     peer->node = node;
     peer->state = PEER_CLOSED;
+    peer->is_worker = is_worker;
     snprintf(peer->name, sizeof(peer->name), "%s", name);
     dlist_init(&peer->link);
     dlist_init(&peer->paused);
     dlist_init(&peer->calls);
+    wheel_entry_init(&peer->greeting, on_greeting_late);
     buf_init(&peer->rest, LAYER_RECORD_MAX + LOOP_READ_BYTES);
     node_peers(node)->open++;
+    if (!is_worker)
+        node_peers(node)->accepted++;
     return peer;
 }
 
@@ -190,7 +223,7 @@ static enum err start(struct peer *peer)
 {
     const int rc = uv_read_start((uv_stream_t *)&peer->pipe, loop_lend_read_buf, on_read);
     if (rc < 0) {
-        uv_close((uv_handle_t *)&peer->pipe, on_closed);
+        close_pipe(peer);
         return err_from_uv(rc);
     }
     writer_init(&peer->writer, node_loop(peer->node), (uv_stream_t *)&peer->pipe, &peer_writer_ops);
@@ -202,16 +235,15 @@ static enum err start(struct peer *peer)
 enum err peer_open(struct node *node, int fd, const char *name)
 {
     int rc = 0;
-    struct peer *peer = make_peer(node, name, &rc);
+    struct peer *peer = make_peer(node, name, true, &rc);
     if (peer != NULL)
         rc = uv_pipe_open(&peer->pipe, fd);
     if (rc < 0) {
         close(fd);
         if (peer != NULL)
-            uv_close((uv_handle_t *)&peer->pipe, on_closed);
+            close_pipe(peer);
         return err_from_uv(rc);
     }
-    peer->is_worker = true;
     return start(peer);
 }
 
@@ -220,15 +252,25 @@ enum err peer_accept(struct node *node, uv_stream_t *server, const char *name,
 {
     int rc = 0;
     uv_os_fd_t fd = -1;
-    struct peer *peer = make_peer(node, name, &rc);
+    struct peer *peer = make_peer(node, name, false, &rc);
     if (peer == NULL)
         return err_from_uv(rc);
     rc = uv_accept(server, (uv_stream_t *)&peer->pipe);
     if (rc == 0)
         rc = uv_fileno((const uv_handle_t *)&peer->pipe, &fd);
-    if (rc < 0 || !is_allowed(fd)) {
-        uv_close((uv_handle_t *)&peer->pipe, on_closed);
-        return rc < 0 ? err_from_uv(rc) : ERR_ACCESS;
+    enum err err = err_from_uv(rc);
+    if (err == ERR_OK && !is_allowed(fd))
+        err = ERR_ACCESS;
+    else if (err == ERR_OK && node_peers(node)->accepted > node_peers(node)->max_accepted)
+        err = ERR_FULL;
+    if (err != ERR_OK) {
+        close_pipe(peer);
+        return err;
     }
-    return start(peer);
+    err = start(peer);
+    if (err != ERR_OK)
+        return err;
+    struct loop *loop = node_loop(node);
+    wheel_set(&loop->wheel, &peer->greeting, loop_now_ms(loop) + PEER_GREETING_MS);
+    return ERR_OK;
 }

@@ -6,6 +6,8 @@
  * Life: peer_open() or peer_accept() -> GREETING (until HELLO) -> OPEN -> CLOSED. A record that the
  * protocol does not allow, the end of the stream and the node close it: its clients are detached at
  * once, the memory goes with the close callback. Answers that come later have nobody to go to.
+ * PEER_GREETING_MS without HELLO close it, too, so that nobody keeps a place by connecting alone;
+ * a worker, which took no place, may take its time.
  *
  * Reading stops for a turn when a peer has sent PEER_TURN_BYTES in one, so that the others are
  * served, and for as long as it leaves more than PEER_UNREAD_MAX of what was sent to it unread.
@@ -26,9 +28,11 @@
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/strmap.h"
+#include "core/wheel.h"
 #include "core/writer.h"
 
 enum {
+    PEER_GREETING_MS = 10 * 1000,       /* for HELLO, of a peer that was accepted */
     PEER_UNREAD_MAX = 32 * 1024 * 1024, /* over which it gets no more messages */
     PEER_TURN_BYTES = 512 * 1024,
     PEER_RECEIVES_MAX = 65536, /* that wait at a time */
@@ -57,6 +61,7 @@ struct peer {
     bool is_worker;           /* it inherited its socket */
     /* private */
     uv_pipe_t pipe;
+    struct wheel_entry greeting; /* its deadline; never set for a worker */
     struct writer writer;
     struct buf rest; /* the beginning of a record */
     struct peer_layer *layers[LAYER_NUMBER_MAX];
@@ -69,9 +74,13 @@ struct peer {
 /* A worker on @fd; it frees itself. Takes @fd, also on error. */
 enum err peer_open(struct node *node, int fd, const char *name) MUST_CHECK;
 
-/* The next connection of @server. Errors: ERR_ACCESS when @is_allowed says no; others. */
+/* The next connection of @server. Errors: ERR_ACCESS when @is_allowed says no, ERR_FULL when the
+ * node has as many peers as it takes; others. The connection is closed then. */
 enum err peer_accept(struct node *node, uv_stream_t *server, const char *name,
                      bool (*is_allowed)(int fd)) MUST_CHECK;
+
+/* HELLO has come. */
+void peer_greeted(struct peer *peer, uint64_t pid);
 
 /* Goes on reading after a pause. */
 void peer_resume(struct peer *peer);

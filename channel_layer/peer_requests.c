@@ -237,8 +237,7 @@ static bool handle_hello(struct peer *peer, const struct layer_record *r)
                               : "a second HELLO");
         return false;
     }
-    peer->state = PEER_OPEN;
-    peer->pid = r->pid;
+    peer_greeted(peer, r->pid);
     log_event(LOG_DEBUG, "layer.peer", "peer=%s pid=%lu", peer->name, (unsigned long)r->pid);
     uint8_t *start = writer_reserve(&peer->writer, LAYER_HEAD_MAX);
     commit(peer, start, layer_write_hello(start, (uint64_t)getpid()));

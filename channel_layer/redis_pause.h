@@ -15,11 +15,11 @@
 
 enum {
     REDIS_PAUSE_FIRST_MS = 50,
-    REDIS_PAUSE_MAX_MS = 1000,
+    REDIS_PAUSE_MAX_MS = 500,   /* what others send before we are back does not reach our groups */
     REDIS_PAUSE_EAGER_MS = 200, /* at most, while a command waits */
 };
 
-/* The pause after @failures attempts in a row that failed: 50 ms, doubled for each up to 1 s, of
+/* The pause after @failures attempts in a row that failed: 50 ms, doubled for each up to 0.5 s, of
  * which the second half is random. */
 uint64_t redis_pause_ms(unsigned failures, bool is_eager);
 

@@ -75,8 +75,9 @@ struct app {
     int unix_fd;
     unsigned listening; /* listeners that are open */
     struct layer_thread layer;
-    int layer_fd;        /* bound; -1: none, or the thread has it */
-    bool has_layer_path; /* and it is to be unlinked */
+    int layer_fd; /* bound; -1: none, or the thread has it */
+    struct node_socket layer_socket;
+    bool has_layer_socket; /* and its path is to be taken away */
 };
 
 #define TO(state) (1U << (state))
@@ -109,12 +110,21 @@ static bool app_move(struct app *a, enum app_state next)
 
 /* ---- end, step by step ---- */
 
+/* Before the socket closes: by its number alone another one could be taken for it later. */
+static void unlink_layer(struct app *a)
+{
+    if (a->has_layer_socket)
+        node_socket_unlink(&a->layer_socket);
+    a->has_layer_socket = false;
+}
+
 static void on_supervisor_finished(void *ctx)
 {
     struct app *a = ctx;
     if (!app_move(a, APP_STOPPING))
         return;
-    stop_edges(a);                /* before our mailbox closes: they report to it */
+    stop_edges(a); /* before our mailbox closes: they report to it */
+    unlink_layer(a);
     layer_thread_stop(&a->layer); /* behind the workers: what they were in is left in Redis, too */
     for (int i = 0; i < SIGNALS; i++)
         uv_close((uv_handle_t *)&a->signals[i], NULL);
@@ -455,8 +465,9 @@ static enum err bind_layer(struct app *a, struct err_text *why)
 {
     if (a->options->layer_socket == NULL)
         return ERR_OK;
-    const enum err err = layer_socket_bind(&a->layer_fd, a->options->layer_socket, why);
-    a->has_layer_path = err == ERR_OK;
+    const enum err err =
+        layer_socket_listen(&a->layer_socket, &a->layer_fd, a->options->layer_socket, why);
+    a->has_layer_socket = err == ERR_OK;
     return err;
 }
 
@@ -515,9 +526,8 @@ static void close_listeners(struct app *a)
         close_fd(&a->edges[i].unix_fd);
     }
     close_unix(a);
+    unlink_layer(a);
     close_fd(&a->layer_fd);
-    if (a->has_layer_path)
-        unlink(a->options->layer_socket);
 }
 
 static void serve(struct app *a)
@@ -565,6 +575,7 @@ int app_run(const struct options *options)
         serve(&a);
     } else {
         stop_edges(&a);
+        unlink_layer(&a);
         layer_thread_stop(&a.layer);
         loop_close_handles(&a.loop);
         loop_run(&a.loop);

@@ -6,6 +6,7 @@
  *     ./member '{"hosts": ["redis://localhost:6379"]}' chat 3
  */
 #include <channellayer.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,6 +45,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: member CONFIG GROUP [MESSAGES]\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN); /* a Redis that is gone is an error of write() */
     if (channellayer_open(&m.layer, uv_default_loop(), argv[1], &why) != CHANNELLAYER_OK) {
         fprintf(stderr, "%s\n", why.text);
         return 1;

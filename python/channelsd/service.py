@@ -29,6 +29,8 @@ class Worker:
         self._lingering = {}
         self.is_watching = False  # whether forgot() has anything to do
         self._interval = max(0.05, min(CHECK_INTERVAL, close_timeout / 4))
+        self._is_started = False
+        self._layer_lost = None  # why, if it was before startup() had ended
         self._ending = None
         self._stopped = False
         self._idle = None
@@ -43,6 +45,9 @@ class Worker:
         for link in self.links:
             link.start(application)
         self.loop.call_later(self._interval, self._check_lingering)
+        self._is_started = True
+        if self._layer_lost is not None:
+            self.layer_lost(self._layer_lost)
 
     def run_channel(self, runner):
         """Has a ChannelRunner begin; it ends with the worker."""
@@ -88,6 +93,17 @@ class Worker:
             self.link_shutdown(self.close_timeout)
             return
         logger.error("The link to the server was lost (%s); the worker ends.", reason)
+        self.exit_code = EXIT_LOST
+        self._end(0)
+
+    def layer_lost(self, reason):
+        """The channel layer's connection ended, and cannot be made again here: another worker will have its own."""
+        if not self._is_started:
+            self._layer_lost = reason  # startup() comes back to it
+            return
+        if self._ending is not None or all(link.draining or link.lost for link in self.links):
+            return
+        logger.error("The connection to the channel layer was lost (%s); the worker ends.", reason)
         self.exit_code = EXIT_LOST
         self._end(0)
 

@@ -154,12 +154,12 @@ def warn_of_layers():
             )
 
 
-def attach_layer(arguments, loop):
+def attach_layer(arguments, worker):
     """Connects the channel layer to its node. Before the import of the application, which may use it at once. Raises
     StartError."""
     if arguments.layer is not None:
         try:
-            importlib.import_module("channelsd.layer").attach_worker(arguments.layer, loop)
+            importlib.import_module("channelsd.layer").attach_worker(arguments.layer, worker.loop, worker.layer_lost)
         except OSError as error:
             raise StartError(EXIT_USAGE, f"--layer {arguments.layer}: {error}") from None
     if arguments.adopt_layer:
@@ -210,7 +210,7 @@ def start(arguments):
         worker = Worker(loop, arguments.links, arguments.application_close_timeout)
     except OSError as error:
         raise StartError(EXIT_USAGE, f"--links {','.join(map(str, arguments.links))}: {error}") from None
-    attach_layer(arguments, loop)
+    attach_layer(arguments, worker)
     try:
         application = load_application(arguments.application or project_application())
         # After the import, so that what the application itself has patched is seen and left alone. An application that

@@ -15,6 +15,7 @@
 #include "core/loop.h"
 #include "core/mem.h"
 #include "server/layer_settings.h"
+#include "server/process/file_limit.h"
 #include "server/process/layer_socket.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD = 2, SIGNALS = 2, LOG_CLOSE_MS = 1000 };
@@ -193,6 +194,7 @@ static enum err serve(const struct serve_options *options, const char *settings,
 static int serve_logged(const struct serve_options *options, const char *settings)
 {
     struct err_text why = {.code = ERR_OK};
+    (void)file_limit_raise(); /* what it says of peers depends on it */
     signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of write() */
     if (serve(options, settings, &why) == ERR_OK)
         return EXIT_OK;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "channel_layer/node.h"
 #include "core/log.h"
 #include "server/transport/admission.h"
 
@@ -16,9 +17,7 @@ enum {
     FEW_CONNECTIONS = 256, /* a server that can have no more than that is told */
 };
 
-/* A process that serves connections needs all the descriptors that it may have. Returns how many
- * these are. */
-static unsigned raise_file_limit(void)
+unsigned file_limit_raise(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -39,21 +38,29 @@ static unsigned count_open_files(void)
     return count;
 }
 
+/* What the channel layer takes whatever clients do: its loop, its listeners and its peers. */
+static unsigned layer_files(void)
+{
+    const unsigned loop = 3;      /* poll, wake-up, reserve of libuv */
+    const unsigned listeners = 2; /* --layer-socket, the project's path */
+    return loop + listeners + node_peers_max();
+}
+
 /* Descriptors that must stay free of clients, so that a worker can be started whatever happens. */
 static unsigned own_files(const struct options *o)
 {
-    const unsigned loop = 5;                   /* poll, wake-up, reserve of libuv, two listeners */
-    const unsigned worker = o->edge_loops + 2; /* links, output */
+    const unsigned loop = 5; /* poll, wake-up, reserve of libuv, two listeners */
+    const unsigned worker = o->edge_loops + 1 + 2; /* links, the layer's, output */
     const unsigned start =
-        o->edge_loops + 2 + 2 + 2;       /* the worker's ends of them, and uv_spawn()'s pipe */
+        o->edge_loops + 1 + 2 + 2 + 2;   /* the worker's ends of them, and uv_spawn()'s pipe */
     const unsigned main_loop = loop + 2; /* signals */
     return count_open_files() + main_loop + o->edge_loops * loop + (o->workers + 1) * worker +
-           start + ADMISSION_SPARE;
+           start + ADMISSION_SPARE + layer_files();
 }
 
 unsigned file_limit_connections(const struct options *options)
 {
-    const unsigned files = raise_file_limit();
+    const unsigned files = file_limit_raise();
     const unsigned own = own_files(options);
     const unsigned room = files > own ? files - own : 1;
     const unsigned wanted = options->max_connections;

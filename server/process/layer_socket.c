@@ -46,9 +46,3 @@ enum err layer_socket_listen(struct node_socket *out, int *fd, const char *path,
     return err_fail(why, err, "%s: %.400s", path != NULL ? "--layer-socket" : "default socket",
                     inner.text);
 }
-
-enum err layer_socket_bind(int *fd, const char *path, struct err_text *why)
-{
-    struct node_socket socket;
-    return layer_socket_listen(&socket, fd, path, why);
-}

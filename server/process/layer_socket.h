@@ -21,7 +21,4 @@
 enum err layer_socket_listen(struct node_socket *out, int *fd, const char *path,
                              struct err_text *why) MUST_CHECK;
 
-/* The same for a caller that unlinks @path itself. */
-enum err layer_socket_bind(int *fd, const char *path, struct err_text *why) MUST_CHECK;
-
 #endif

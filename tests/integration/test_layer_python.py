@@ -177,6 +177,20 @@ async def test_cancelled_receive_of_a_normal_channel_loses_nothing(layer, other)
         assert result == {"number": number}
 
 
+async def test_more_receivers_than_the_node_takes_are_refused_and_end_nothing(layer, other, monkeypatch):
+    monkeypatch.setattr("channelsd.layer.connection.RECEIVES_MAX", 3)
+    receivers = [asyncio.ensure_future(layer.receive("jobs")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="at most 3 messages"):
+        await layer.receive("more")
+    receivers.pop().cancel()
+    await asyncio.sleep(0)
+    receivers.append(asyncio.ensure_future(layer.receive("jobs")))
+    for number in range(3):
+        await other.send("jobs", {"number": number})
+    assert sorted(message["number"] for message in await within(asyncio.gather(*receivers))) == [0, 1, 2]
+
+
 async def test_held_message_goes_to_another_when_it_is_put_back(layer, other):
     await other.send("jobs", MESSAGE)
     held = await within(layer.receive_held("jobs"))

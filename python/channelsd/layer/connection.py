@@ -7,19 +7,27 @@ connection, or by the timer.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import random
 import select
-import socket
 import time
 
 import msgpack
 
 from .errors import INVALID, LOST, NO_ANSWER, ChannelLayerUnavailable, error_of
 from .local import PASSING, Channels
-from .protocol import LAYERS_MAX, READ_MAX, VERSION, FromNode, ProtocolError, ToNode, check_hello, make_unpacker
+from .protocol import (
+    LAYERS_MAX,
+    READ_MAX,
+    RECEIVES_MAX,
+    VERSION,
+    FromNode,
+    ProtocolError,
+    ToNode,
+    check_hello,
+    make_unpacker,
+)
 from .settings import TIMEOUT, Settings
 
 logger = logging.getLogger("channelsd.layer")
@@ -67,6 +75,7 @@ class Connection:
         self.is_closed = False
         self.number = 0  # counts connections
         self.error = None
+        self.on_lost = None  # for a connection that cannot be made again: called with the reason
         self._socket = None
         self._fd = -1
         self._next_req = 0
@@ -270,6 +279,9 @@ class Connection:
             self._timer = self.loop.call_later(max(0.01, due - now), self._check_pending)
 
     def add_receive(self, held):
+        # The node would end the connection of a process that asks for more.
+        if len(self._receives) >= RECEIVES_MAX:
+            raise RuntimeError(f"one process waits for at most {RECEIVES_MAX} messages of normal channels at a time")
         self._receives[held] = None
         if held.channels.is_open:
             self._ask(held)
@@ -455,7 +467,11 @@ class Connection:
         for answer, _ in pending.values():
             if not answer.done():
                 answer.set_result((LOST, text))
-        if self.endpoint is not None and not self.is_closed and self.is_wanted():
+        if self.is_closed:
+            return
+        if self.on_lost is not None:
+            self.on_lost(reason)
+        elif self.endpoint is not None and self.is_wanted():
             self._connect_soon()
 
     def close(self):
@@ -575,14 +591,3 @@ class Connection:
             if any(event & ~select.POLLOUT for _, event in poll.poll(left * 1000)):
                 self._readable()
         self._write_rest()
-
-
-def worker_socket(fd):
-    """The socket that a worker has inherited. Raises OSError."""
-    sock = socket.socket(fileno=fd)
-    if sock.family != socket.AF_UNIX:
-        sock.detach()
-        raise OSError(errno.ENOTSOCK, "is no socket of the channel layer's node")
-    sock.setblocking(False)
-    sock.set_inheritable(False)
-    return sock

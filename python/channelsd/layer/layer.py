@@ -48,6 +48,15 @@ def _watch_close(loop):
     loop.close = closing
 
 
+def _is_text(name):
+    """Whether it can be sent at all: what a client wrote as JSON may have halves of characters."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class ChannelLayer(BaseChannelLayer):
     """A channel layer of Channels that is carried by channelsd: see docs/layer.md for its settings."""
 
@@ -118,7 +127,7 @@ class ChannelLayer(BaseChannelLayer):
             channels = self._last[1]
             settings = channels.settings if channels is not None else None
             is_pubsub = self._is_pubsub or (settings is not None and settings.backend == "pubsub")
-            if not is_pubsub or not isinstance(name, str):
+            if not is_pubsub or not isinstance(name, str) or not _is_text(name):
                 raise
         # It may begin with a prefix that is no part of a name elsewhere: the node checks what stands behind.
         return True

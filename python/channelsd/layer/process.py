@@ -3,13 +3,15 @@
 does to them. Imports neither Django nor Channels."""
 
 import asyncio
+import errno
 import os
+import socket
 import threading
 import time
 import weakref
 
 from . import paths
-from .connection import Answer, Connection, worker_socket
+from .connection import Answer, Connection
 from .errors import ChannelLayerUnavailable, error_of
 from .pool import Pool
 from .protocol import ToNode
@@ -18,10 +20,21 @@ from .settings import Settings
 HOP_GRACE = 1.0
 
 
+def worker_socket(fd):
+    """The socket that a worker has inherited. Raises OSError."""
+    sock = socket.socket(fileno=fd)
+    if sock.family != socket.AF_UNIX:
+        sock.detach()
+        raise OSError(errno.ENOTSOCK, "is no socket of the channel layer's node")
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock
+
+
 class Worker:
     """The connection of a worker of channelsd, on the worker's own loop."""
 
-    def __init__(self, fd, loop):
+    def __init__(self, fd, loop, on_lost=None):
         self.loop = loop
         self._lock = threading.Lock()
         self._layers = {}  # config -> Channels
@@ -29,6 +42,7 @@ class Worker:
         self.has_begun = False
         # Without a loop until that runs: until then the application is being imported, and whoever calls blocks.
         self.connection = Connection(None, None, "worker")
+        self.connection.on_lost = on_lost
         self.connection.use(worker_socket(fd))
         loop.call_soon(self._begin)
 
@@ -118,10 +132,11 @@ process = Process()
 os.register_at_fork(after_in_child=process.forked)
 
 
-def attach_worker(fd, loop):
+def attach_worker(fd, loop, on_lost=None):
     """Called once in a worker, before the application is imported: the layers of this process go over the inherited
-    socket `fd`, on `loop`. Raises OSError if it is no socket."""
-    process.worker = Worker(fd, loop)
+    socket `fd`, on `loop`. `on_lost` is called with the reason if the connection ends, which nothing can mend. Raises
+    OSError if it is no socket."""
+    process.worker = Worker(fd, loop, on_lost)
 
 
 def detach_worker():

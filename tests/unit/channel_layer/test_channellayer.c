@@ -209,6 +209,95 @@ static void closing_at_once_ends_every_call(void **state)
     assert_int_equal(w.seen_count, 0);
 }
 
+/* Asks again whenever it is refused, some times. */
+struct stubborn {
+    struct world *world;
+    unsigned left;
+    unsigned refused;
+};
+
+static void on_refused(void *ctx, enum channellayer_code code, const char *why)
+{
+    struct stubborn *s = ctx;
+    assert_int_equal(code, CHANNELLAYER_CLOSED);
+    assert_string_not_equal(why, "");
+    s->refused++;
+    if (s->left == 0)
+        return;
+    s->left--;
+    const unsigned before = s->refused;
+    channellayer_send(s->world->layer, "jobs", body_x, BODY_LEN, on_refused, s);
+    assert_int_equal(s->refused, before); /* never from inside the call */
+}
+
+static void a_layer_that_is_being_closed_refuses_what_is_asked(const char *config)
+{
+    struct world w;
+    struct channellayer_error why;
+    open_world(&w, config);
+    struct stubborn s = {.world = &w, .left = 5};
+    channellayer_close(w.layer, on_closed, &w);
+    channellayer_send(w.layer, "jobs", body_x, BODY_LEN, on_refused, &s);
+    channellayer_group_send(w.layer, "room", body_x, BODY_LEN, on_refused, &s);
+    channellayer_group_add(w.layer, "room", "other", on_refused, &s);
+    channellayer_group_discard(w.layer, "room", "other", on_refused, &s);
+    channellayer_flush(w.layer, on_refused, &s);
+    channellayer_flush(w.layer, NULL, NULL);
+    assert_null(channellayer_channel_open(w.layer, on_received, &w, &why));
+    assert_int_equal(why.code, CHANNELLAYER_CLOSED);
+    assert_int_equal(channellayer_receive(w.layer, "jobs", on_received, &w, &why),
+                     CHANNELLAYER_CLOSED);
+    assert_int_equal(s.refused, 0);
+    uv_run(&w.loop, UV_RUN_DEFAULT);
+    assert_true(w.is_closed);
+    assert_int_equal(s.refused, 10);
+    assert_int_equal(uv_loop_close(&w.loop), 0);
+}
+
+static void what_is_asked_while_it_closes_is_refused(void **state)
+{
+    (void)state;
+    a_layer_that_is_being_closed_refuses_what_is_asked("{}");
+    a_layer_that_is_being_closed_refuses_what_is_asked("{\"hosts\": [\"redis://127.0.0.1:1\"]}");
+}
+
+static void what_a_call_asks_for_when_it_is_ended_is_refused(void **state)
+{
+    (void)state;
+    struct world w;
+    open_world(&w, "{\"hosts\": [\"redis://127.0.0.1:1\"]}");
+    struct stubborn s = {.world = &w, .left = 5};
+    channellayer_send(w.layer, "jobs", body_x, BODY_LEN, on_refused, &s);
+    close_world(&w);
+    assert_int_equal(s.refused, 6);
+}
+
+/* Closes the layer by a message, while more of them wait. */
+static void on_message_that_ends(void *ctx, const void *body, size_t len)
+{
+    struct world *w = ctx;
+    on_received(w, body, len);
+    channellayer_close(w->layer, on_closed, w);
+}
+
+static void the_layer_may_be_closed_by_a_message(void **state)
+{
+    (void)state;
+    struct world w;
+    struct channellayer_error why;
+    open_world(&w, "{}");
+    struct channellayer_channel *c =
+        channellayer_channel_open(w.layer, on_message_that_ends, &w, &why);
+    assert_non_null(c);
+    for (unsigned i = 0; i < 3; i++)
+        channellayer_send(w.layer, channellayer_channel_name(c), body_x, BODY_LEN, on_done, &w);
+    uv_run(&w.loop, UV_RUN_DEFAULT);
+    assert_true(w.is_closed);
+    assert_int_equal(w.done, 3);
+    assert_string_equal(w.seen, "x");
+    assert_int_equal(uv_loop_close(&w.loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +307,9 @@ int main(void)
         cmocka_unit_test(a_channel_may_be_closed_by_its_own_message),
         cmocka_unit_test(what_is_wrong_is_told_by_name),
         cmocka_unit_test(closing_at_once_ends_every_call),
+        cmocka_unit_test(what_is_asked_while_it_closes_is_refused),
+        cmocka_unit_test(what_a_call_asks_for_when_it_is_ended_is_refused),
+        cmocka_unit_test(the_layer_may_be_closed_by_a_message),
     };
     return cmocka_run_group_tests_name("channellayer", tests, NULL, NULL);
 }

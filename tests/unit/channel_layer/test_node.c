@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -403,6 +404,7 @@ static void a_second_node_takes_the_path_when_the_first_has_ended(void **state)
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
         if (listen(fd, 16) == 0 && write(ready[1], "r", 1) == 1)
             (void)pause();
         _exit(0);
