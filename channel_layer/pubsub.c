@@ -278,9 +278,19 @@ static void on_tick(uv_timer_t *tick)
     pubsub_normals_tick(b, uv_now(b->uv));
 }
 
+void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link)
+{
+    const struct slice word = slice_str("PING"); /* a link for which something waits is eager */
+    if (!shard->backend->is_closing && !redis_link_is_up(link) &&
+        redis_link_command(link, NULL, NULL, 0, 1, &word) != ERR_OK)
+        log_event(LOG_DEBUG, "layer.pubsub.unasked", "host=%s", shard->host->text);
+}
+
 static void on_command_up(void *ctx, bool is_first)
 {
-    const struct pubsub_shard *shard = ctx;
+    struct pubsub_shard *shard = ctx;
+    if (shard->subscriber.link != NULL)
+        pubsub_hurry(shard, shard->subscriber.link);
     if (!is_first)
         layer_stats(shard->backend->base.layer)->reconnects++;
     log_event(LOG_INFO, "layer.redis.up", "host=%s version=%u", shard->host->text,

@@ -14,7 +14,9 @@
  * that comes back (backend_ops.carries_back), so that each gets it once and in order; the call ends
  * when it came.
  *
- * At most once: what is published while a link that subscribes is down is lost.
+ * At most once: what others publish while a link that subscribes is down is lost. What is sent here
+ * to a group that clients of this node are in waits meanwhile until the group is subscribed to
+ * again; what was published already and can come back no more is delivered to them all the same.
  *
  * Life: OPEN -> CLOSING (links and handles end) -> gone. Connections that end take the
  * subscriptions with them.
@@ -104,6 +106,9 @@ struct slice pubsub_glob(struct pubsub_glob *out, struct slice name);
 /* Ends @call (NULL: nobody waits) in the next turn. */
 void pubsub_end_later(struct pubsub_backend *b, struct layer_call *call, enum err err,
                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* A link that is between two attempts to connect makes the next one soon: there is reason to think
+ * that it succeeds, or somebody waits for it. */
+void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link);
 /* Something is to be done in the next turn, or at a deadline. */
 void pubsub_wake_turn(struct pubsub_backend *b);
 void pubsub_set_deadline(struct pubsub_backend *b);
@@ -113,15 +118,21 @@ bool pubsub_notice(struct pubsub_backend *b, struct pubsub_notice *notice, uint6
 
 /* ---- sending (pubsub_send.c) ---- */
 
-/* A group_send on its way: published, and yet to come back. */
+/* A group_send on its way: held until the group is subscribed to again, or published and yet to
+ * come back. */
 struct pubsub_group_send {
-    struct dlist link;   /* sub->returns; alone when it does not have to come back, or has */
+    struct dlist link;   /* sub->held or sub->returns; alone: does not have to come back, or has */
     struct dlist by_age; /* backend->returning; alone alike */
-    struct pubsub_backend *backend;
+    struct pubsub_shard *shard;
+    struct pubsub_sub *sub; /* while @link is in one of its lists */
     struct layer_call *call;
+    struct slice group; /* these two are the layer's, until the call ends */
+    struct slice body;
     uint64_t body_hash;
     uint64_t deadline_ms;
+    bool is_held;
     bool is_answered; /* Redis has published it */
+    bool is_lost;     /* the connection by which it was to come back is lost, and it had not come */
 };
 
 void pubsub_send(struct backend *base, struct slice channel, struct slice body,
@@ -130,8 +141,14 @@ void pubsub_group_send(struct backend *base, struct slice group, struct slice bo
                        struct layer_call *call, struct backend_own *own);
 /* A publication arrived and was delivered. */
 void pubsub_came_back(struct pubsub_sub *sub, struct slice payload);
-/* None of these (sub->returns, in a list of the caller's) can be expected to come any more. */
-void pubsub_end_returns(struct dlist *sends);
+/* Publishes what was held for @sub, unless it must be held still. */
+void pubsub_release(struct pubsub_sub *sub);
+/* Nothing comes by the old subscription any more: moves what this ends to @ended, for
+ * pubsub_end_returns(). What Redis has not answered yet may still come by the next one. */
+void pubsub_lose_returns(struct pubsub_sub *sub, struct dlist *ended);
+void pubsub_end_returns(struct dlist *ended);
+/* Nobody here wants these back any more: they end when Redis answers. */
+void pubsub_forget_returns(struct pubsub_sub *sub);
 /* Calls whose time is over, or all of them, end. */
 void pubsub_expire_returns(struct pubsub_backend *b, uint64_t now_ms);
 void pubsub_end_all_returns(struct pubsub_backend *b);

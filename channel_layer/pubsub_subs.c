@@ -62,6 +62,7 @@ struct pubsub_sub *pubsub_make_sub(struct pubsub_shard *shard, struct slice name
     sub->name = slice_make(sub->name_bytes, name.len);
     dlist_init(&sub->link);
     dlist_init(&sub->waits);
+    dlist_init(&sub->held);
     dlist_init(&sub->returns);
     strmap_add(map, &sub->by_name, sub->name);
     return sub;
@@ -69,15 +70,22 @@ struct pubsub_sub *pubsub_make_sub(struct pubsub_shard *shard, struct slice name
 
 static void free_sub(struct pubsub_sub *sub)
 {
-    assert(dlist_is_empty(&sub->waits) && dlist_is_empty(&sub->returns));
+    assert(dlist_is_empty(&sub->waits) && dlist_is_empty(&sub->held));
+    pubsub_forget_returns(sub);
     strmap_remove(map_of(sub->shard, sub->is_pattern), &sub->by_name);
     dlist_remove(&sub->link);
     mem_free(sub);
 }
 
+bool pubsub_sub_is_away(const struct pubsub_sub *sub)
+{
+    return sub->is_group && sub->is_joined && sub->state != SUB_IN;
+}
+
 void pubsub_sub_changed(struct pubsub_sub *sub)
 {
     struct pubsub_shard *shard = sub->shard;
+    pubsub_release(sub);
     if (sub->state == SUB_ENTERING || sub->state == SUB_LEAVING)
         return; /* looked at again when that is answered */
     dlist_remove(&sub->link);
@@ -91,6 +99,7 @@ void pubsub_sub_changed(struct pubsub_sub *sub)
 
 static void defer(struct pubsub_sub *sub)
 {
+    pubsub_release(sub);
     dlist_remove(&sub->link);
     if (!is_wanted(sub) && sub->state == SUB_OUT)
         free_sub(sub);
@@ -144,11 +153,13 @@ static void answered(const struct pubsub_command *command, struct pubsub_sub *su
     else
         sub->state = state_after(command, err);
     if (sub->state == SUB_OUT)
-        dlist_splice(&returns, &sub->returns);
+        pubsub_lose_returns(sub, &returns);
     if (sub->state == SUB_IN && is_wanted(sub))
         dlist_splice(&kept, &sub->waits);
-    if (sub->state == SUB_IN)
+    if (sub->state == SUB_IN) {
         sub->is_alone = false;
+        sub->is_joined = sub->is_group;
+    }
     if (is_refused)
         refuse(command, sub, why, &broken);
     else if (sub->state == SUB_DOUBT)
@@ -269,6 +280,7 @@ static void on_up(void *ctx, bool is_first)
                   shard->host->text);
     }
     pubsub_settle(shard);
+    pubsub_hurry(shard, shard->link);
 }
 
 static void leave_all(struct strmap *map, struct dlist *returns)
@@ -280,7 +292,7 @@ static void leave_all(struct strmap *map, struct dlist *returns)
         if (sub->state == SUB_ENTERING || sub->state == SUB_LEAVING)
             continue; /* that command ends now */
         sub->state = SUB_OUT;
-        dlist_splice(returns, &sub->returns);
+        pubsub_lose_returns(sub, returns);
         if (!is_wanted(sub))
             free_sub(sub);
     }
@@ -338,6 +350,8 @@ void pubsub_join(struct backend *base, struct slice group, struct layer_call *ca
     struct pubsub_name text;
     const struct slice name = pubsub_group_name(b, &text, group);
     struct pubsub_sub *sub = pubsub_make_sub(pubsub_shard_of(b, name), name, false);
+    if (!sub->is_group)
+        sub->is_joined = sub->state == SUB_IN;
     sub->is_group = true;
     pubsub_promise(b, &sub, 1, b->config->timeout_ms, call);
     pubsub_sub_changed(sub);

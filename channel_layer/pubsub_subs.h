@@ -39,6 +39,7 @@ struct pubsub_subscriber {
     struct strmap patterns;
     struct dlist changed;  /* those to be settled in the next turn */
     struct dlist deferred; /* and those at the next tick */
+    size_t held_bytes;     /* of what waits in struct pubsub_sub.held */
 };
 
 /* DOUBT: the answer did not come in time. */
@@ -52,12 +53,14 @@ struct pubsub_sub {
     enum pubsub_state state;
     bool is_pattern;
     bool is_group;                /* wanted by clients in the group, */
+    bool is_joined;               /* to whom a join was confirmed; */
     bool is_base;                 /* by the client whose names begin so, */
     struct pubsub_normal *normal; /* by those who receive; NULL: nobody does */
     bool is_kept;                 /* while groups are dropped */
     bool is_alone;                /* was refused together with others */
     struct dlist waits;           /* struct pubsub_wait: until it is IN */
-    struct dlist returns;         /* struct pubsub_group_send */
+    struct dlist held;            /* struct pubsub_group_send: while it is away */
+    struct dlist returns;         /* the same: until they come back */
     struct slice name;
     char name_bytes[];
 };
@@ -71,6 +74,8 @@ struct pubsub_sub *pubsub_find_sub(const struct pubsub_shard *shard, struct slic
  * pubsub_sub_changed(), after which it may be gone. */
 struct pubsub_sub *pubsub_make_sub(struct pubsub_shard *shard, struct slice name, bool is_pattern);
 void pubsub_sub_changed(struct pubsub_sub *sub);
+/* Clients of this node are in the group, and what is published now would not reach them. */
+bool pubsub_sub_is_away(const struct pubsub_sub *sub);
 
 /* Gives the commands for what was changed in this turn. */
 void pubsub_settle(struct pubsub_shard *shard);

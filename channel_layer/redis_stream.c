@@ -342,6 +342,7 @@ static void on_connected(uv_connect_t *req, int status)
 
 static void dial_next(struct redis_stream *s)
 {
+    assert(s->next != NULL); /* there is one at least, and behind the last comes the first */
     const struct sockaddr *address = s->next->ai_addr;
     s->next = s->next->ai_next != NULL ? s->next->ai_next : s->addresses;
     s->left--;
@@ -371,8 +372,10 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *addr
     for (const struct addrinfo *a = addresses; a != NULL; a = a->ai_next)
         s->left++;
     s->next = addresses;
-    for (size_t skip = s->attempt % s->left; skip > 0; skip--)
+    for (size_t skip = s->attempt % s->left; skip > 0; skip--) {
         s->next = s->next->ai_next;
+        assert(s->next != NULL); /* fewer are skipped than there are */
+    }
     s->state = STREAM_DIALING;
     dial_next(s);
 }

@@ -347,7 +347,7 @@ static enum err begin(struct walk *w, struct slice body, struct err_text *why)
  * and with *@err set when it is broken. */
 static bool next_entry(struct walk *w, struct entry *entry, unsigned max_depth, enum err *err)
 {
-    struct slice key;
+    struct slice key = {0};
 
     *err = ERR_OK;
     skip_blanks(w);

@@ -31,8 +31,9 @@ cmake --build "$out/user/build" >/dev/null
 redis=$out/redis.sock
 rm -f "$redis" "$out/joined"
 redis-server --port 0 --unixsocket "$redis" --save '' --appendonly no --dir "$out/user" >"$out/redis.log" &
-trap 'kill $! 2>/dev/null || true' EXIT
-until [ -S "$redis" ]; do kill -0 $!; done
+redis_pid=$!
+trap 'kill $redis_pid 2>/dev/null || true' EXIT
+until [ -S "$redis" ]; do kill -0 $redis_pid; done
 mkfifo "$out/joined"
 for member in "$out/user/member" "$out/user/build/member"; do
     "$member" "{\"hosts\": [\"unix://$redis\"]}" room 2 >"$out/joined" &

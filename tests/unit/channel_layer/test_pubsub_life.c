@@ -187,16 +187,14 @@ static void subscriptions_come_back_with_the_connection(void **state)
     receive(&rig, 1, "jobs");
     RUN_UNTIL_SEEN(&rig, is_received(servers, "jobs"));
     assert_true(NUMBER(servers->look[0], "CLIENT KILL TYPE pubsub") >= 1);
-    /* What was lost is not waited for: the call ends. */
     send_to_group(&rig, "room299", 1);
+    assert_int_equal(rig.clients[0].count, 1); /* whether or not the loss was known yet */
     RUN_UNTIL_SEEN(&rig, is_received(servers, "asgi__group__room299") &&
                              is_received(servers, "jobs") &&
                              NUMBER(servers->look[0], "PUBSUB NUMPAT") == CLIENTS);
     assert_int_equal(layer_stats(rig.layer)->reconnects, 1);
-    const unsigned before = rig.clients[0].count;
-    assert_in_range(before, 0, 1);
     send_to_group(&rig, "room0", 2);
-    assert_int_equal(rig.clients[0].count, before + 1);
+    assert_int_equal(rig.clients[0].count, 2);
     TELL(servers->look[0], "PUBLISH %s %b", channel_name(&rig, 2, name, sizeof(name)).ptr,
          PAYLOAD("\x05"), (size_t)4);
     TELL(servers->look[0], "PUBLISH jobs %b", PAYLOAD("\x06"), (size_t)4);
@@ -254,6 +252,181 @@ static void what_was_not_answered_in_time_is_put_right_later(void **state)
     close_layer(&rig);
 }
 
+/* ---- what is sent to a group while its subscription is away ---- */
+
+enum { KILLS = 25, SENDS_EACH = 8, SENDS = KILLS * SENDS_EACH };
+
+static struct slice numbered(uint16_t n)
+{
+    static uint8_t bytes[6];
+    memcpy(bytes, (const uint8_t[]){0x81, 0xa1, 'n', 0xcd, (uint8_t)(n >> 8), (uint8_t)n},
+           sizeof(bytes));
+    return slice_make(bytes, sizeof(bytes));
+}
+
+static unsigned times_seen(const struct client *c, unsigned number)
+{
+    unsigned times = 0;
+    for (unsigned i = 0; i < c->count; i++)
+        times += c->numbers[i] == number;
+    return times;
+}
+
+static void send_numbered(struct rig *rig, struct call *calls, unsigned from, unsigned count)
+{
+    for (unsigned n = from; n < from + count; n++)
+        layer_group_send(client(rig, 0), slice_str("room"), numbered((uint16_t)n),
+                         new_call(&calls[n]));
+}
+
+static bool are_all_ended(const struct call *calls, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++)
+        if (calls[n].ended == 0)
+            return false;
+    return true;
+}
+
+/* By both members, when the calls have ended. */
+static void assert_each_seen_once(struct rig *rig, const struct call *calls, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++) {
+        if (calls[n].ended != 1 || calls[n].err != ERR_OK)
+            fail_msg("%u: %u %s: %s", n, calls[n].ended, err_str(calls[n].err), calls[n].why);
+        for (unsigned i = 0; i < 2; i++)
+            if (times_seen(&rig->clients[i], n) != 1)
+                fail_msg("client %u saw %u %u times", i, n, times_seen(&rig->clients[i], n));
+    }
+}
+
+static void what_is_sent_to_a_group_survives_the_loss_of_its_subscription(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call calls[SENDS];
+    unsigned n = 0;
+    open_layer(&rig, servers, 1, "");
+    settle(&rig, servers, 1);
+    join(&rig, 0, "room");
+    join(&rig, 1, "room");
+    for (unsigned kill = 0; kill < KILLS; kill++) {
+        RUN_UNTIL_SEEN(&rig, is_received(servers, "asgi__group__room"));
+        send_numbered(&rig, calls, n, SENDS_EACH / 4); /* before the loss, or published behind it */
+        if (kill % 2 == 0)
+            uv_run(&rig.uv, UV_RUN_NOWAIT);
+        assert_true(NUMBER(servers->look[0], "CLIENT KILL TYPE pubsub") >= 1);
+        send_numbered(&rig, calls, n + SENDS_EACH / 4, SENDS_EACH / 4); /* while it is not known */
+        RUN_UNTIL(&rig, are_all_ended(calls, n + SENDS_EACH / 2));
+        send_numbered(&rig, calls, n + SENDS_EACH / 2, SENDS_EACH / 2); /* while it is away */
+        n += SENDS_EACH;
+    }
+    RUN_UNTIL(&rig, are_all_ended(calls, SENDS));
+    assert_each_seen_once(&rig, calls, SENDS);
+    close_layer(&rig);
+}
+
+static void what_is_sent_while_redis_is_away_arrives_when_it_is_back(void **state)
+{
+    enum { ROUNDS = 5, EACH = 20 };
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call calls[ROUNDS * EACH];
+    open_layer(&rig, servers, 1, ", \"timeout\": 8");
+    settle(&rig, servers, 1);
+    join(&rig, 0, "room");
+    join(&rig, 1, "room");
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        daemon_kill(&servers->daemon[0]);
+        redisFree(servers->look[0]);
+        for (unsigned i = 0; i < 3; i++)
+            uv_run(&rig.uv, UV_RUN_NOWAIT); /* the ends of both connections are there to be read */
+        send_numbered(&rig, calls, round * EACH, EACH);
+        daemon_restart(&servers->daemon[0]);
+        servers->look[0] = look_at(servers->daemon[0].port);
+        RUN_UNTIL(&rig, are_all_ended(calls, (round + 1) * EACH));
+        assert_each_seen_once(&rig, calls, (round + 1) * EACH);
+        RUN_UNTIL(&rig, layer_stats(rig.layer)->reconnects == 2 * (round + 1));
+    }
+    close_layer(&rig);
+}
+
+static void nothing_is_held_for_longer_than_its_call_lasts(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call call;
+    open_layer(&rig, servers, 1, ", \"timeout\": 0.4");
+    settle(&rig, servers, 1);
+    join(&rig, 0, "room");
+    TELL(servers->look[0], "ACL SETUSER default resetchannels &nothing"); /* ends the connection */
+    RUN_UNTIL_SEEN(&rig, layer_stats(rig.layer)->reconnects == 1);
+    layer_group_send(client(&rig, 1), slice_str("room"), body_of(1), new_call(&call));
+    assert_int_equal(end(&rig, &call), ERR_UNAVAILABLE);
+    assert_non_null(strstr(call.why, "subscriptions are not back yet: "));
+    assert_non_null(strstr(call.why, "127.0.0.1"));
+    TELL(servers->look[0], "ACL SETUSER default allchannels");
+    RUN_UNTIL_SEEN(&rig, is_received(servers, "asgi__group__room"));
+    send_to_group(&rig, "room", 2);
+    assert_int_equal(rig.clients[0].count, 1); /* the first was never published */
+    close_layer(&rig);
+}
+
+static void what_is_held_is_bounded_and_ends_with_the_layer(void **state)
+{
+    enum { BIG = 3 * 1024 * 1024, CALLS = 4 };
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call calls[CALLS];
+    uint8_t *body = calloc(1, BIG);
+    assert_non_null(body);
+    memcpy(body, (const uint8_t[]){0x81, 0xa1, 'n', 0xc6, 0, 0x2f, 0xff, 0xf8}, 8);
+    open_layer(&rig, servers, 1, "");
+    settle(&rig, servers, 1);
+    join(&rig, 0, "room");
+    TELL(servers->look[0], "ACL SETUSER default resetchannels &nothing");
+    RUN_UNTIL_SEEN(&rig, layer_stats(rig.layer)->reconnects == 1);
+    for (unsigned i = 0; i < CALLS; i++)
+        layer_group_send(client(&rig, 0), slice_str("room"), slice_make(body, BIG),
+                         new_call(&calls[i]));
+    free(body);
+    for (unsigned i = 2; i < CALLS; i++) { /* 8 MiB have room for two */
+        assert_int_equal(end(&rig, &calls[i]), ERR_UNAVAILABLE);
+        assert_non_null(strstr(calls[i].why, "too much waits"));
+    }
+    assert_int_equal(calls[0].ended + calls[1].ended, 0);
+    close_layer(&rig);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(calls[i].ended, 1);
+        assert_int_equal(calls[i].err, ERR_CLOSED);
+    }
+    TELL(servers->look[0], "ACL SETUSER default allchannels");
+}
+
+static void what_was_held_for_those_who_left_goes_to_all_others(void **state)
+{
+    struct servers *servers = *state;
+    struct rig rig;
+    struct call sending;
+    struct call leaving;
+    open_layer(&rig, servers, 1, "");
+    settle(&rig, servers, 1);
+    join(&rig, 0, "room");
+    TELL(servers->look[0], "ACL SETUSER default resetchannels &nothing");
+    RUN_UNTIL_SEEN(&rig, layer_stats(rig.layer)->reconnects == 1);
+    TELL(servers->look[0],
+         "ACL SETUSER default allchannels"); /* asked for again at the next tick */
+    TELL(servers->look[0], "CONFIG RESETSTAT");
+    layer_group_send(client(&rig, 1), slice_str("room"), body_of(1), new_call(&sending));
+    uv_run(&rig.uv, UV_RUN_NOWAIT);
+    assert_int_equal(calls_of(servers->look[0], "publish"), 0);
+    layer_leave(client(&rig, 0), slice_str("room"), new_call(&leaving));
+    assert_int_equal(end(&rig, &leaving), ERR_OK);
+    assert_int_equal(end(&rig, &sending), ERR_OK);
+    assert_int_equal(calls_of(servers->look[0], "publish"), 1);
+    assert_int_equal(rig.clients[0].count, 0);
+    close_layer(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +440,11 @@ int main(void)
         cmocka_unit_test(subscriptions_come_back_with_the_connection),
         cmocka_unit_test(a_name_that_redis_refuses_keeps_no_other_from_its_messages),
         cmocka_unit_test(what_was_not_answered_in_time_is_put_right_later),
+        cmocka_unit_test(what_is_sent_to_a_group_survives_the_loss_of_its_subscription),
+        cmocka_unit_test(what_is_sent_while_redis_is_away_arrives_when_it_is_back),
+        cmocka_unit_test(nothing_is_held_for_longer_than_its_call_lasts),
+        cmocka_unit_test(what_is_held_is_bounded_and_ends_with_the_layer),
+        cmocka_unit_test(what_was_held_for_those_who_left_goes_to_all_others),
     };
     return RUN_BOTH_WAYS("pubsub_life", tests);
 }

@@ -1,92 +1,37 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/options.h"
 
+#include "tests/support/options_run.h"
 #include "tests/support/unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORDS_MAX = 12, ENV_MAX = 6, LONG_TEXT = 8000 };
-
-/* One start of the program and what it said. */
-struct run {
-    struct options options;
-    enum options_result result;
-    char *out;
-    char *err;
-};
+enum { ENV_MAX = 6, LONG_TEXT = 8000 };
 
 static void run_argv(struct run *run, int argc, char **argv)
 {
-    size_t out_len = 0;
-    size_t err_len = 0;
-    *run = (struct run){0};
-    FILE *out = open_memstream(&run->out, &out_len);
-    FILE *err = open_memstream(&run->err, &err_len);
-    assert_non_null(out);
-    assert_non_null(err);
-    run->result = options_parse(&run->options, argc, argv, out, err);
-    fclose(out);
-    fclose(err);
+    run_argv_by(run, options_parse, argc, argv);
 }
 
-/* @line is split at blanks; '' is an empty word. */
 static void run_line(struct run *run, const char *line)
 {
-    static char program[] = "channelsd";
-    char *words[WORDS_MAX + 2] = {program};
-    int count = 1;
-    char *copy = strdup(line);
-    char *rest = copy;
-    assert_non_null(copy);
-    for (char *word = strsep(&rest, " "); word != NULL; word = strsep(&rest, " ")) {
-        if (word[0] == '\0')
-            continue;
-        assert_in_range(count, 1, WORDS_MAX);
-        words[count++] = strcmp(word, "''") == 0 ? word + 2 : word;
-    }
-    run_argv(run, count, words);
-    free(copy);
-}
-
-static void end_run(struct run *run)
-{
-    options_deinit(&run->options);
-    free(run->out);
-    free(run->err);
+    run_line_by(run, options_parse, line);
 }
 
 static void run_good(struct run *run, const char *line)
 {
-    run_line(run, line);
-    if (run->result != OPTIONS_RUN)
-        fail_msg("%s: %s", line, run->err);
-    assert_string_equal(run->out, "");
-    assert_string_equal(run->err, "");
+    run_good_by(run, options_parse, line);
+}
+
+static void assert_refused(const char *why, const char *line, const char *named)
+{
+    assert_refused_by(options_parse, why, line, named);
 }
 
 static bool is_same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/* Refused, with one line that has @named in it and one of usage. */
-static void assert_refused(const char *why, const char *line, const char *named)
-{
-    struct run run;
-    run_line(&run, line);
-    if (run.result != OPTIONS_BAD)
-        fail_msg("accepted: %s", why);
-    assert_string_equal(run.out, "");
-    const char *end = strchr(run.err, '\n');
-    assert_non_null(end);
-    const char *found = strstr(run.err, named);
-    if (strncmp(run.err, "channelsd: ", 11) != 0 || found == NULL || found > end)
-        fail_msg("%s: \"%s\" is not in: %s", why, named, run.err);
-    assert_int_equal(strncmp(end + 1, "usage: channelsd ", 17), 0);
-    assert_string_equal(strchr(end + 1, '\n'), "\n");
-    assert_null(run.options.application);
-    end_run(&run);
 }
 
 static int clear_environment(void **state)
