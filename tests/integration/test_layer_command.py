@@ -13,8 +13,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
+from pathlib import Path
 
 import layer_peer as lp
 import pytest
@@ -443,8 +445,17 @@ def test_a_signal_ends_a_listener_that_has_no_answer_yet(deaf):
         connection.close()
 
 
+@pytest.fixture
+def public_folder():
+    """A folder that another user can reach, unlike tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="channelsd-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a second user")
-def test_a_socket_of_another_user_is_not_taken_for_ours(tmp_path):
+def test_a_socket_of_another_user_is_not_taken_for_ours(public_folder):
     code = (
         "import os, socket, sys\n"
         "sock = socket.socket(socket.AF_UNIX)\n"
@@ -454,15 +465,13 @@ def test_a_socket_of_another_user_is_not_taken_for_ours(tmp_path):
         "print('listens', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    folder = tmp_path / "channelsd"
+    folder = public_folder / "channelsd"
     folder.mkdir()
     os.chown(folder, 65534, 65534)
-    for parent in tmp_path, tmp_path.parent, tmp_path.parent.parent:
-        parent.chmod(0o755)
     with subprocess.Popen(
         [sys.executable, "-c", code, folder / "layer.sock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"listens\n"
-        done = layer("ping", env={"XDG_RUNTIME_DIR": str(tmp_path)})
+        done = layer("ping", env={"XDG_RUNTIME_DIR": str(public_folder)})
     assert done.returncode == 1
     assert "another user" in done.stderr
