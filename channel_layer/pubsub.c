@@ -20,12 +20,11 @@ enum {
 };
 
 /* A call that ends in the next turn. */
-struct pubsub_later {
-    struct dlist link;
-    struct layer_call *call;
-    bool is_flush;
-    enum err err;
-    char why[ERR_TEXT_MAX];
+/* A flush: groups are forgotten behind its end. */
+struct pubsub_flush {
+    struct layer_call call;
+    struct layer_call *outer;
+    struct pubsub_backend *backend;
 };
 
 /* ---- names ---- */
@@ -66,30 +65,11 @@ void pubsub_end_later(struct pubsub_backend *b, struct layer_call *call, enum er
 {
     if (call == NULL)
         return;
-    struct pubsub_later *later = mem_alloc(sizeof(*later));
-    later->call = call;
-    later->err = err;
     va_list args;
     va_start(args, format);
-    vsnprintf(later->why, sizeof(later->why), format, args);
+    endings_add(&b->endings, call, err, format, args);
     va_end(args);
-    dlist_append(&b->later, &later->link);
     pubsub_wake_turn(b);
-}
-
-static void end_what_waits(struct pubsub_backend *b)
-{
-    struct dlist now;
-    struct dlist *node = NULL;
-    dlist_init(&now);
-    dlist_splice(&now, &b->later); /* what callbacks add waits for the next turn */
-    while ((node = dlist_take_first(&now)) != NULL) {
-        struct pubsub_later *later = CONTAINER_OF(node, struct pubsub_later, link);
-        later->call->done(later->call, later->err, later->why);
-        if (later->is_flush && !b->is_closing)
-            pubsub_drop_groups(b);
-        mem_free(later);
-    }
 }
 
 static void shrink(struct buf *buf)
@@ -107,7 +87,7 @@ static void on_turn(uv_idle_t *turn)
     pubsub_normals_serve(b);
     shrink(&b->sealed);
     shrink(&b->body);
-    end_what_waits(b);
+    endings_run(&b->endings);
 }
 
 void pubsub_wake_turn(struct pubsub_backend *b)
@@ -175,16 +155,23 @@ static void pubsub_discard(struct backend *base, struct slice group, struct slic
     pubsub_end_later(pubsub_of(base), call, ERR_OK, "%s", "");
 }
 
+static void on_flushed(struct layer_call *call, enum err err, const char *why)
+{
+    struct pubsub_flush *flush = CONTAINER_OF(call, struct pubsub_flush, call);
+    flush->outer->done(flush->outer, err, why);
+    if (!flush->backend->is_closing)
+        pubsub_drop_groups(flush->backend);
+    mem_free(flush);
+}
+
 /* Redis has nothing that could be forgotten. */
 static void pubsub_flush(struct backend *base, struct layer_call *call)
 {
     struct pubsub_backend *b = pubsub_of(base);
-    struct pubsub_later *later = mem_alloc(sizeof(*later));
-    later->call = call;
-    later->is_flush = true;
-    dlist_append(&b->later, &later->link);
+    struct pubsub_flush *flush = mem_alloc(sizeof(*flush));
+    *flush = (struct pubsub_flush){.call = {.done = on_flushed}, .outer = call, .backend = b};
+    pubsub_end_later(b, &flush->call, ERR_OK, "%s", "");
     pubsub_normals_forget(b);
-    pubsub_wake_turn(b);
 }
 
 /* ---- the end ---- */
@@ -207,7 +194,7 @@ static void on_part_closed(void *ctx)
     assert(b->open_handles > 0);
     if (--b->open_handles > 0)
         return;
-    end_what_waits(b);
+    endings_run(&b->endings);
     void (*const closed)(void *ctx) = b->closed;
     void *const closed_ctx = b->closed_ctx;
     free_backend(b);
@@ -351,7 +338,7 @@ static void init_backend(struct pubsub_backend *b)
     buf_init(&b->sealed, SEALED_MAX);
     buf_init(&b->body, WIRE_MEMBER_MAX);
     digest_random((uint8_t *)b->seed, sizeof(b->seed));
-    dlist_init(&b->later);
+    endings_init(&b->endings);
     dlist_init(&b->returning);
     dlist_init(&b->promises);
     pubsub_normals_init(&b->normals);

@@ -27,6 +27,7 @@
 #define CHANNEL_LAYER_PUBSUB_H
 
 #include "channel_layer/backend.h"
+#include "channel_layer/endings.h"
 #include "channel_layer/pubsub_normal.h"
 #include "channel_layer/pubsub_promises.h"
 #include "channel_layer/pubsub_subs.h"
@@ -62,10 +63,10 @@ struct pubsub_backend {
     uv_loop_t *uv;
     const struct layer_config *config;
     struct wire wire;
-    struct buf sealed;      /* a message on its way out */
-    struct buf body;        /* of the message that arrives */
-    uint64_t seed[2];       /* for hashes of bodies */
-    struct dlist later;     /* struct pubsub_later: calls that end in the next turn */
+    struct buf sealed; /* a message on its way out */
+    struct buf body;   /* of the message that arrives */
+    uint64_t seed[2];  /* for hashes of bodies */
+    struct endings endings;
     struct dlist returning; /* struct pubsub_group_send, the oldest first */
     struct dlist promises;  /* struct pubsub_promise, by their deadlines */
     struct pubsub_normals normals;

@@ -23,12 +23,6 @@ enum {
 };
 
 /* A call that ended before it began. */
-struct redis_later {
-    struct dlist link;
-    struct layer_call *call;
-    enum err err;
-    char why[ERR_TEXT_MAX];
-};
 
 /* ---- keys, scores, numbers as text ---- */
 
@@ -123,14 +117,10 @@ void redis_tell(struct redis_shard *shard, size_t count, const struct slice *arg
 void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err err,
                      const char *format, ...)
 {
-    struct redis_later *later = mem_alloc(sizeof(*later));
-    later->call = call;
-    later->err = err;
     va_list args;
     va_start(args, format);
-    vsnprintf(later->why, sizeof(later->why), format, args);
+    endings_add(&b->endings, call, err, format, args);
     va_end(args);
-    dlist_append(&b->later, &later->link);
     redis_wake_turn(b);
 }
 
@@ -218,19 +208,6 @@ void redis_count_reconnect(struct redis_backend *b, bool is_first)
         layer_stats(b->base.layer)->reconnects++;
 }
 
-static void end_what_waits(struct redis_backend *b)
-{
-    struct dlist now;
-    dlist_init(&now);
-    dlist_splice(&now, &b->later); /* what callbacks add waits for the next turn */
-    struct dlist *node = NULL;
-    while ((node = dlist_take_first(&now)) != NULL) {
-        struct redis_later *later = CONTAINER_OF(node, struct redis_later, link);
-        later->call->done(later->call, later->err, later->why);
-        mem_free(later);
-    }
-}
-
 static void shrink(struct buf *buf)
 {
     if (buf->cap > SEALED_KEEP)
@@ -246,7 +223,7 @@ static void on_turn(uv_idle_t *handle)
         redis_taken_flush(&b->shards[i]);
     shrink(&b->sealed);
     shrink(&b->body);
-    end_what_waits(b);
+    endings_run(&b->endings);
 }
 
 void redis_wake_turn(struct redis_backend *b)
@@ -280,7 +257,7 @@ static void on_part_closed(struct redis_backend *b)
     assert(b->open_handles > 0);
     if (--b->open_handles > 0)
         return;
-    end_what_waits(b);
+    endings_run(&b->endings);
     void (*const closed)(void *ctx) = b->closed;
     void *const ctx = b->closed_ctx;
     free_backend(b);
@@ -490,7 +467,7 @@ enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t
     buf_init(&b->body, WIRE_MEMBER_MAX);
     buf_init(&b->scratch, NAME_MAX_BYTES);
     digest_random((uint8_t *)b->seed, sizeof(b->seed));
-    dlist_init(&b->later);
+    endings_init(&b->endings);
     dlist_init(&b->flushes);
     uv_idle_init(uv, &b->turn);
     b->turn.data = b;

@@ -24,6 +24,7 @@
 #define CHANNEL_LAYER_REDIS_H
 
 #include "channel_layer/backend.h"
+#include "channel_layer/endings.h"
 #include "channel_layer/redis_link.h"
 #include "channel_layer/redis_members.h"
 #include "channel_layer/redis_normal.h"
@@ -82,7 +83,7 @@ struct redis_backend {
     uv_idle_t turn; /* active: something is to be done before the loop waits again */
     uv_timer_t tick;
     unsigned tick_ms;
-    struct dlist later;   /* struct redis_later: calls that end in the next turn */
+    struct endings endings;
     struct dlist flushes; /* struct scan: those whose other nodes are given time */
     struct redis_notice full_notice;
     struct redis_notice key_notice;

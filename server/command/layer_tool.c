@@ -388,7 +388,8 @@ static enum err run_logged(struct tool *t, const struct tool_kind *kind)
 
 int layer_tool_run(int argc, char **argv)
 {
-    const struct log_config log = {.level = LOG_WARN}; /* of a node of our own */
+    const struct log_config log = {
+        .level = LOG_ERROR}; /* of a node of our own; what fails is told once */
     const struct tool_kind *kind = kind_of(argv[0]);
     assert(kind != NULL); /* layer_tool_knows() it */
     struct tool t = {.signal_fd = -1};
