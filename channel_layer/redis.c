@@ -335,6 +335,7 @@ static void redis_close(struct backend *base, void (*closed)(void *ctx), void *c
     redis_normal_leave(b);
     for (unsigned i = 0; i < b->shard_count; i++) {
         struct redis_shard *shard = &b->shards[i];
+        redis_reader_leave(shard);
         redis_members_forget(shard);
         if (redis_link_is_up(shard->link))
             redis_members_run(shard);

@@ -20,7 +20,13 @@ enum {
     PENDING_MAX = 1024 * 1024 * 1024,
     POLL_MS = 5000, /* beside being told */
     REST_MS = 1000, /* after a failure */
-    BLOCK_S = 1,    /* a new base waits so long at most */
+    STAY_COUNT =
+        4, /* messages that were handed over may stay so long in Redis, when they are few */
+    STAY_BYTES = 64 * 1024,
+    STAY_MS = 250,
+    STAY_CAPACITY = 20 * STAY_COUNT, /* of the channels: nobody finds one full for them */
+    STAY_PREFIX = 8,                 /* random bytes that make messages differ */
+    BLOCK_S = 1,                     /* a new base waits so long at most */
     TRACKING_SINCE = 6,
 };
 
@@ -37,7 +43,9 @@ struct redis_source {
     enum source_state state;
     bool is_dirty;      /* written to since the read that is under way began */
     bool is_kept;       /* Redis refused to take out what was handed over */
+    bool can_stay;      /* what was handed over may stay in Redis for a moment */
     unsigned batch;     /* messages of the next read */
+    unsigned asked;     /* of the read that is under way */
     size_t typical;     /* bytes of a message, as of late; 0: none was seen yet */
     uint64_t next_ms;   /* when it is read without being told */
     struct buf pending; /* handed over, not known to be out: a length (uint32_t) and the bytes */
@@ -199,6 +207,14 @@ static bool hand_over_all(struct redis_source *s, const redisReply *reply)
     return true;
 }
 
+/* Whether a read of @count messages was all, and they can be taken out with the next read, so that
+ * single messages that follow each other cost one turn less. */
+static bool may_stay(const struct redis_source *s, size_t count)
+{
+    return s->can_stay && s->shard->reader.can_track && count < s->asked &&
+           s->pending_count <= STAY_COUNT && s->pending.len <= STAY_BYTES;
+}
+
 static void on_read(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
     struct redis_source *s = ctx;
@@ -215,8 +231,10 @@ static void on_read(void *ctx, enum err err, const redisReply *reply, const char
         rest(s, POLL_MS);
     } else if (!hand_over_all(s, reply)) {
         rest(s, REST_MS);
-    } else if (reply->elements > 0 || s->is_dirty) {
+    } else if (s->is_dirty || (reply->elements > 0 && !may_stay(s, reply->elements))) {
         ask(s);
+    } else if (s->pending_count > 0) {
+        s->next_ms = now_of(s) + STAY_MS;
     }
     block(s->shard);
 }
@@ -261,6 +279,7 @@ static void ask(struct redis_source *s)
     }
     s->is_dirty = false;
     s->is_kept = false;
+    s->asked = s->batch;
     enum err err = s->pending_count > 0 ? remove_pending(s) : ERR_OK;
     const struct slice args[] = {slice_str("ZRANGE"), key_of(s), slice_str("0"),
                                  redis_number(&last, (int64_t)s->batch - 1),
@@ -458,12 +477,24 @@ void redis_reader_deinit(struct redis_shard *shard)
     *r = (struct redis_reader){0};
 }
 
+/* Senders count what stays, and one that is sent again with the very same bytes would be taken for
+ * it: neither may matter. */
+static bool can_stay(const struct layer_config *config)
+{
+    uint32_t capacity = config->capacity;
+    for (size_t i = 0; i < config->capacities.count; i++)
+        if (config->capacities.entries[i].number < capacity)
+            capacity = config->capacities.entries[i].number;
+    return capacity >= STAY_CAPACITY && config->random_prefix_length >= STAY_PREFIX;
+}
+
 static void add_source(struct redis_shard *shard, struct slice base)
 {
     struct redis_reader *r = &shard->reader;
     struct redis_source *s = mem_alloc(sizeof(*s));
     s->shard = shard;
     s->batch = 1;
+    s->can_stay = can_stay(shard->backend->config);
     buf_init(&s->pending, PENDING_MAX);
     (void)redis_key(shard->backend, &s->key, "", base);
     if (r->sources == NULL)
@@ -488,6 +519,15 @@ void redis_watch(struct backend *base, struct slice name, struct layer_call *cal
         add_source(&b->shards[i], nonlocal);
     /* Redis need not be there: what is sent before it is read waits under the key. */
     redis_end_later(b, call, ERR_OK, "%s", "");
+}
+
+void redis_reader_leave(struct redis_shard *shard)
+{
+    const struct redis_reader *r = &shard->reader;
+    for (size_t i = 0; i < r->source_count && r->is_up; i++)
+        if (r->sources[i]->state == SOURCE_WAITING && r->sources[i]->pending_count > 0 &&
+            remove_pending(r->sources[i]) != ERR_OK)
+            return; /* they expire */
 }
 
 void redis_reader_tick(struct redis_shard *shard, uint64_t now_ms)

@@ -7,11 +7,12 @@
  * be lost when the connection is cut, and nothing arrive twice.
  *
  * How: messages are read (ZRANGE), handed over, and then taken out together with the next read in
- * one round trip. What was handed over and not confirmed to be out is remembered and taken out
- * first by the next connection, so that it is not read again. When nothing is there, Redis tells of
- * the next write (client-side caching: the empty answer is "cached"); beside that a read every few
- * seconds. Where Redis cannot tell (before 6, or without RESP3), BZPOPMIN waits; what that popped
- * at the moment of a cut is lost, as it is with channels_redis.
+ * one round trip: at once when they are many, else when the next one comes, or within a second.
+ * What was handed over and not confirmed to be out is remembered and taken out first by the next
+ * connection, so that it is not read again. When nothing is there, Redis tells of the next write
+ * (client-side caching: the answer is "cached"); beside that a read every few seconds. Where Redis
+ * cannot tell (before 6, or without RESP3), BZPOPMIN waits; what that popped at the moment of a cut
+ * is lost, as it is with channels_redis.
  *
  * Failures: a member that does not decode is taken out and counted. A key of another type is logged
  * and tried again slowly. A reply that does not come drops the connection.
@@ -50,6 +51,9 @@ struct redis_reader {
 enum err redis_reader_open(struct redis_shard *shard) MUST_CHECK;
 /* After the link is closed. */
 void redis_reader_deinit(struct redis_shard *shard);
+
+/* Takes out what was handed over. No read follows. */
+void redis_reader_leave(struct redis_shard *shard);
 
 void redis_watch(struct backend *base, struct slice name, struct layer_call *call);
 

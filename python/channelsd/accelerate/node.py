@@ -18,11 +18,12 @@ import types
 import weakref
 
 from ..fanout import Fanout, Outcome, SharedEvent, encoded, items_of, names
+from ..layer.bodies import BodyQueue
 from ..protocol import PAYLOAD_MAX, WINDOW_BYTES
 from ..websocket import ACCEPTED, WebSocket
 from . import consumers
 from .dispatch import register
-from .source import ChannelQueue, ChannelSource
+from .source import ChannelSource
 from .stock import is_own
 
 HAS_EAGER_TASKS = sys.version_info >= (3, 12)
@@ -85,7 +86,7 @@ class NodeSource(ChannelSource):
                 self.asking = True
                 return
             queue = self
-        elif queue.__class__ is ChannelQueue and not queue._getters:
+        elif queue.__class__ is BodyQueue and not queue._getters:
             # A queue for what came before the consumer asked. Nobody waits at it.
             self._queue.extend(queue._queue)
             queue._queue.clear()
@@ -357,7 +358,7 @@ def put(channels, channel, body):
     except KeyError:
         return False
     if queue is None:
-        queue = queues[channel] = ChannelQueue(channels.size(channel))
+        queue = queues[channel] = BodyQueue(channels.size(channel))
     try:
         queue.put_nowait(body)
     except asyncio.QueueFull:

@@ -35,6 +35,9 @@ logger = logging.getLogger("channelsd.layer")
 # A packer's buffer never shrinks by itself; one that grew beyond this is replaced.
 KEEP_MAX = 1024 * 1024
 
+_DELIVER = FromNode.DELIVER
+_REPLY = FromNode.REPLY
+
 # Seconds: between two attempts to connect; how much later than the node this side gives up; how long a call waits for a
 # node for which another has waited in vain; a RECEIVE that Redis could not serve; how long the end of a loop waits for
 # messages that have crossed its CANCELs.
@@ -386,12 +389,12 @@ class Connection:
         layers = self.channels
         for record in self._unpacker:
             op = record[0]
-            if op == FromNode.REPLY:
-                _, req, code, value = record
-                self._reply(req, code, value)
-            elif op == FromNode.DELIVER:
+            if op == _DELIVER:
                 _, layer, ticket, groups, names, body = record
                 layers[layer].deliver(ticket, groups, names, body)
+            elif op == _REPLY:
+                _, req, code, value = record
+                self._reply(req, code, value)
             elif op == FromNode.MESSAGE:
                 _, layer, req, body = record
                 self._message(layer, req, body)

@@ -349,8 +349,11 @@ class ChannelLayer(BaseChannelLayer):
 
     async def receive(self, channel):
         """Returns the first message that arrives on the channel. If more than one waits, each message is for one."""
-        assert self._check_channel(channel)
         loop = asyncio.get_running_loop()
+        last, channels = self._last
+        if last is loop and channel.__class__ is str and channel in channels.queues:
+            return await channels.receive(channel)
+        assert self._check_channel(channel)
         if self._is_away(loop):
             self._check_begun()
             return await process.worker.hop(self.receive(channel), None)

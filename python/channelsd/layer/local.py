@@ -11,7 +11,7 @@ import logging
 import os
 import time
 
-from ..accelerate.source import ChannelQueue
+from .bodies import BodyQueue, expect, give_up
 from .errors import LOST, NO_ANSWER, TIMED_OUT, UNAVAILABLE, error_of
 from .protocol import BASES_MAX, REST_CHARS, ToNode
 
@@ -61,7 +61,7 @@ class _Change:
 class Channels:
     """The channels of one layer on one connection. All calls come from the connection's loop.
 
-    queues: full name -> ChannelQueue of bodies; None until one is needed, so that an idle channel is small.
+    queues: full name -> BodyQueue of bodies; None until one is needed, so that an idle channel is small.
     groups: group -> names of members, as the keys of a dictionary.
     """
 
@@ -130,13 +130,19 @@ class Channels:
         """The next message of an own channel."""
         queue = self.queues.get(name)
         if queue is None:
-            queue = self.queues[name] = ChannelQueue(self.size(name))
-        self._idle.pop(name, None)
+            queue = self.queues[name] = BodyQueue(self.size(name))
+        bodies = queue._queue
         try:
             while True:
-                body = await queue.get()
+                while not bodies:
+                    getter = expect(queue, self.connection.loop)
+                    try:
+                        await getter
+                    except BaseException:
+                        give_up(queue, getter)
+                        raise
                 try:
-                    return self.unpack(body)
+                    return self.unpack(bodies.pop(0))
                 except ValueError as error:
                     self.undecodable(error)
         finally:
@@ -169,7 +175,7 @@ class Channels:
         expiry, group_expiry = self.settings.expiry, max(self.settings.group_expiry, self.settings.expiry)
         for name, since in list(self._idle.items()):
             queue = self.queues.get(name)
-            if queue is not None and type(queue) is not ChannelQueue:
+            if queue is not None and type(queue) is not BodyQueue:
                 # A consumer is fed from it, and will tell when it ends.
                 del self._idle[name]
             elif queue is not None and queue.__dict__.get("_getters"):
@@ -183,8 +189,14 @@ class Channels:
 
     def deliver(self, ticket, groups, names, body):
         """DELIVER: to the union of members and names, each once."""
-        if not groups:
-            targets = names if len(names) == 1 else dict.fromkeys(names)
+        if not groups and len(names) == 1:
+            queue = self.queues.get(names[0])
+            # Whoever receives it finds out whether it can be unpacked.
+            if queue.__class__ is BodyQueue and queue.offer(body):
+                if ticket is not None:
+                    self.connection.put((ToNode.ACCEPTED, self.index, ticket, False))
+                return
+            targets = names
         elif len(groups) == 1 and not names:
             targets = self.groups.get(groups[0], ())
         else:
@@ -211,7 +223,7 @@ class Channels:
                 if name not in queues:
                     missed.append(name)
                     continue
-                queue = queues[name] = ChannelQueue(self.size(name))
+                queue = queues[name] = BodyQueue(self.size(name))
             try:
                 queue.put_nowait(body)
             except asyncio.QueueFull:
@@ -227,7 +239,7 @@ class Channels:
             if name not in self.queues:
                 self._missed((name,))
                 return True
-            queue = self.queues[name] = ChannelQueue(self.size(name))
+            queue = self.queues[name] = BodyQueue(self.size(name))
         try:
             queue.put_nowait(body)
         except asyncio.QueueFull:
@@ -448,7 +460,7 @@ class Channels:
         for name, queue in self.queues.items():
             if queue is not None:
                 # Its futures, and perhaps its class, belong to that loop.
-                kept = ChannelQueue(self.size(name))
+                kept = BodyQueue(self.size(name))
                 kept._queue.extend(queue._queue)
                 self.queues[name] = kept
                 self._idle.setdefault(name, time.monotonic())

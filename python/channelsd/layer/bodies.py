@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The queue of one channel of this process."""
+
+import asyncio
+
+from ..accelerate.source import ChannelQueue
+
+
+class BodyQueue(ChannelQueue):
+    """Bodies of messages, which are unpacked by who receives them."""
+
+    def offer(self, item):
+        """put_nowait(), but returns whether there was room."""
+        queue = self._queue
+        if 0 < self._maxsize <= len(queue):
+            return False
+        queue.append(item)
+        getters = self.__dict__.get("_getters")
+        while getters:
+            getter = getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                break
+        return True
+
+    def put_nowait(self, item):
+        if not self.offer(item):
+            raise asyncio.QueueFull
+
+
+def expect(queue, loop):
+    """A future that is set when something is put into the empty queue. Whoever awaits it in vain calls give_up()."""
+    getter = loop.create_future()
+    queue._getters.append(getter)
+    return getter
+
+
+def give_up(queue, getter):
+    """The future of expect() was not waited for to its end: what it was set for is for the next."""
+    getter.cancel()
+    getters = queue._getters
+    if getter in getters:
+        getters.remove(getter)
+    if queue._queue and not getter.cancelled():
+        queue._wakeup_next(getters)
