@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/redis_reader.h"
 
+#include "channel_layer/names.h"
 #include "channel_layer/redis.h"
 #include "core/log.h"
 #include "core/mem.h"
@@ -44,6 +45,7 @@ struct redis_source {
     bool is_dirty;      /* written to since the read that is under way began */
     bool is_kept;       /* Redis refused to take out what was handed over */
     bool can_stay;      /* what was handed over may stay in Redis for a moment */
+    bool is_awaited;    /* but another node waits until this is out */
     unsigned batch;     /* messages of the next read */
     unsigned asked;     /* of the read that is under way */
     size_t typical;     /* bytes of a message, as of late; 0: none was seen yet */
@@ -75,7 +77,7 @@ static void rest(struct redis_source *s, uint64_t ms)
 
 struct source_names {
     struct backend_names names;
-    struct redis_backend *b;
+    struct redis_source *source;
     struct wire_message message;
     size_t at;
 };
@@ -83,7 +85,13 @@ struct source_names {
 static bool next_name(struct backend_names *names, struct slice *name)
 {
     struct source_names *n = CONTAINER_OF(names, struct source_names, names);
-    return wire_next_name(&n->message, &n->at, &n->b->scratch, name);
+    struct redis_source *s = n->source;
+    if (!wire_next_name(&n->message, &n->at, &s->shard->backend->scratch, name))
+        return false;
+    const size_t front = name_nonlocal(*name).len;
+    const struct slice local = slice_make(name->ptr + front, name->len - front);
+    s->is_awaited = s->is_awaited || slice_eq_str(local, NAME_CONTROL_LOCAL);
+    return true;
 }
 
 static void report_undecodable(struct redis_source *s, const char *why)
@@ -101,7 +109,7 @@ static void report_undecodable(struct redis_source *s, const char *why)
 static bool hand_over(struct redis_source *s, const struct redis_pair *pair)
 {
     struct redis_backend *b = s->shard->backend;
-    struct source_names names = {.names = {next_name}, .b = b};
+    struct source_names names = {.names = {next_name}, .source = s};
     struct err_text why;
     if (redis_is_late(s->shard, key_of(s), pair->score))
         return true;
@@ -211,7 +219,7 @@ static bool hand_over_all(struct redis_source *s, const redisReply *reply)
  * single messages that follow each other cost one turn less. */
 static bool may_stay(const struct redis_source *s, size_t count)
 {
-    return s->can_stay && s->shard->reader.can_track && count < s->asked &&
+    return s->can_stay && !s->is_awaited && s->shard->reader.can_track && count < s->asked &&
            s->pending_count <= STAY_COUNT && s->pending.len <= STAY_BYTES;
 }
 
@@ -279,6 +287,7 @@ static void ask(struct redis_source *s)
     }
     s->is_dirty = false;
     s->is_kept = false;
+    s->is_awaited = false;
     s->asked = s->batch;
     enum err err = s->pending_count > 0 ? remove_pending(s) : ERR_OK;
     const struct slice args[] = {slice_str("ZRANGE"), key_of(s), slice_str("0"),
