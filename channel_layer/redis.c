@@ -129,6 +129,8 @@ void redis_end_refused(struct redis_shard *shard, struct layer_call *call, enum 
     const char *why = redis_link_why(shard->link);
     if (err == ERR_NOMEM)
         redis_end_later(shard->backend, call, ERR_UNAVAILABLE, "out of memory");
+    else if (err == ERR_CLOSED)
+        redis_end_later(shard->backend, call, ERR_CLOSED, "%s: closed", shard->host->text);
     else if (why[0] != '\0')
         redis_end_later(shard->backend, call, ERR_UNAVAILABLE, "%s", why);
     else
@@ -238,6 +240,7 @@ static void free_backend(struct redis_backend *b)
 {
     for (unsigned i = 0; i < b->shard_count; i++) {
         redis_members_deinit(&b->shards[i].members);
+        redis_settle_deinit(&b->shards[i]);
         redis_reader_deinit(&b->shards[i]);
     }
     redis_normal_deinit(b);
@@ -336,6 +339,7 @@ static void redis_close(struct backend *base, void (*closed)(void *ctx), void *c
     for (unsigned i = 0; i < b->shard_count; i++) {
         struct redis_shard *shard = &b->shards[i];
         redis_reader_leave(shard);
+        redis_settle_leave(shard);
         redis_members_forget(shard);
         if (redis_link_is_up(shard->link))
             redis_members_run(shard);
@@ -365,6 +369,8 @@ static void on_tick(uv_timer_t *handle)
         return;
     redis_normal_tick(b, now_ms);
     redis_flush_tick(b);
+    for (unsigned i = 0; i < b->shard_count; i++)
+        redis_settle_tick(&b->shards[i], now_ms);
 }
 
 void redis_set_tick(struct redis_backend *b, unsigned tick_ms)
@@ -384,6 +390,7 @@ static void on_command_up(void *ctx, bool is_first)
     log_event(LOG_INFO, "layer.redis.up", "host=%s version=%u", shard->host->text,
               redis_link_version(shard->link));
     redis_count_reconnect(b, is_first);
+    redis_settle_up(shard, is_first);
     redis_scripts_load(&b->scripts, shard->link);
     redis_upkeep_up(shard);
     redis_members_recall(b);
@@ -393,9 +400,11 @@ static void on_command_up(void *ctx, bool is_first)
 
 static void on_command_down(void *ctx, const char *why)
 {
-    const struct redis_shard *shard = ctx;
-    if (shard->backend->state == REDIS_OPEN)
-        log_event(LOG_WARN, "layer.redis.down", "host=%s why=\"%s\"", shard->host->text, why);
+    struct redis_shard *shard = ctx;
+    if (shard->backend->state != REDIS_OPEN)
+        return;
+    log_event(LOG_WARN, "layer.redis.down", "host=%s why=\"%s\"", shard->host->text, why);
+    redis_settle_down(shard);
 }
 
 static void on_command_push(void *ctx, const struct redisReply *reply)
@@ -435,6 +444,7 @@ static enum err open_shard(struct redis_shard *shard, struct redis_backend *b, u
     redis_members_init(&shard->members);
     redis_normal_shard_init(&shard->normal);
     redis_upkeep_init(shard);
+    redis_settle_init(shard);
     b->shard_count = index + 1;
     const enum err err = redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms,
                                          &command_ops, shard);

@@ -12,8 +12,9 @@
  * Keys, all behind the prefix P: P<channel or node's base>, P:group:<group>, P<channel>$inflight
  * are channels_redis'. Ours: P:channelsd:nodes (zset: node, its last beat),
  * P:channelsd:groups:<node> (set: groups in which the node has a member), P:channelsd:taken:<node>
- * (zset: messages of normal channels that it popped and that are not handled yet). Each has a time
- * to live.
+ * (zset: messages of normal channels that it popped and that are not handled yet),
+ * P:channelsd:back:<run_id> (set: nodes that have joined their groups again, redis_settle.h). Each
+ * has a time to live.
  *
  * Life: OPEN -> LEAVING (memberships are taken out, for at most the timeout) -> CLOSING (links and
  * handles end) -> gone.
@@ -30,6 +31,7 @@
 #include "channel_layer/redis_normal.h"
 #include "channel_layer/redis_reader.h"
 #include "channel_layer/redis_scripts.h"
+#include "channel_layer/redis_settle.h"
 #include "channel_layer/redis_upkeep.h"
 #include "channel_layer/wire.h"
 
@@ -60,6 +62,7 @@ struct redis_shard {
     struct redis_reader reader;
     struct redis_normal_shard normal;
     struct redis_upkeep upkeep;
+    struct redis_settle settle;
 };
 
 struct redis_backend {
@@ -80,7 +83,8 @@ struct redis_backend {
     uint64_t seed[2];   /* for hashes of names */
     double last_score;
     unsigned rotation;
-    uv_idle_t turn; /* active: something is to be done before the loop waits again */
+    uint64_t group_sends; /* so far: their order */
+    uv_idle_t turn;       /* active: something is to be done before the loop waits again */
     uv_timer_t tick;
     unsigned tick_ms;
     struct endings endings;

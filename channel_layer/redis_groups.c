@@ -2,7 +2,9 @@
  *
  * One message to a group: two round trips, one when nobody else is in it.
  *
- * 1. The group's shard gives the members. Those of this node are told to the layer.
+ * 1. The group's shard gives the members. Those of this node are told to the layer. While the shard
+ *    has not settled after a loss the question waits (redis_settle.h), and one that was asked
+ *    before is asked again: nothing was sent yet.
  * 2. The others are sorted by key (a key is one process, with many members). Each key is given the
  *    message once, with the names of its members; each shard all its keys in one script, or in
  *    several that follow each other when they are large.
@@ -51,7 +53,11 @@ struct group_call {
     struct redis_backend *b;
     struct layer_call *call;
     struct backend_own *own;
+    struct redis_shard *home; /* the group's */
+    struct redis_held held;
+    uint64_t number;
     uint64_t deadline_ms;
+    uint32_t losses; /* of the shard when the members were asked for */
     uint64_t now_s;
     struct redis_number score;
     struct buf bytes; /* the group, the body, the names of members */
@@ -61,6 +67,7 @@ struct group_call {
     struct group_target *targets;
     uint32_t member_count; /* foreign ones */
     uint32_t all_count;
+    uint32_t nodes; /* others of channelsd */
     uint32_t target_count;
     uint32_t shard;  /* where the next chunk goes */
     uint32_t target; /* the first that it may take */
@@ -416,6 +423,16 @@ static enum err sort_members(struct group_call *g)
     return ERR_OK;
 }
 
+/* Whether it is the aggregate of another node, of which ours is @aggregate: all but the node. */
+static bool is_aggregate(struct slice name, struct slice aggregate)
+{
+    static const char front[] = "specific.";
+    const size_t at = sizeof(front) - 1;
+    const size_t rest = at + NODE_ID_CHARS;
+    return name.len == aggregate.len && memcmp(name.ptr, front, at) == 0 &&
+           memcmp(name.ptr + rest, aggregate.ptr + rest, name.len - rest) == 0;
+}
+
 /* A member of this node: the aggregate is the layer's own business, others are told. */
 static void own_member(struct group_call *g, struct slice name, struct slice aggregate)
 {
@@ -434,6 +451,7 @@ static enum err take_member(struct group_call *g, struct slice name, struct slic
         own_member(g, name, aggregate);
         return ERR_OK;
     }
+    g->nodes += is_aggregate(name, aggregate);
     const uint32_t at = g->bytes.len;
     const enum err err = buf_append(&g->bytes, name.ptr, name.len);
     if (err != ERR_OK)
@@ -464,12 +482,20 @@ static enum err take_members(struct group_call *g, const redisReply *reply)
                   ? ERR_PROTO
                   : take_member(g, slice_make(member->str, member->len), aggregate);
     }
+    redis_settle_seen(g->home, g->nodes + 1);
     return err == ERR_OK && g->member_count > 0 ? sort_members(g) : err;
 }
+
+static void ask_when_settled(struct group_call *g);
 
 static void on_members(void *ctx, const struct script_result *result)
 {
     struct group_call *g = ctx;
+    if (g->losses != redis_settle_losses(g->home) && g->b->state == REDIS_OPEN &&
+        uv_now(g->b->uv) < g->deadline_ms) {
+        ask_when_settled(g);
+        return;
+    }
     if (result->err != ERR_OK) {
         fail(g, result->err, result->why);
         end_group_call(g);
@@ -488,15 +514,70 @@ static void on_members(void *ctx, const struct script_result *result)
     give_chunks(g);
 }
 
+static void end_refused(struct group_call *g, enum err err)
+{
+    redis_end_refused(g->home, g->call, err);
+    free_group_call(g);
+}
+
+static void ask_members(struct group_call *g)
+{
+    struct redis_backend *b = g->b;
+    struct redis_key key;
+    struct redis_number oldest;
+    const uint64_t now_ms = uv_now(b->uv);
+    const struct slice args[] = {
+        redis_key(b, &key, ":group:", group_of(g)),
+        redis_oldest(&oldest, b->config->group_expiry_s),
+    };
+    const struct script_args run = {
+        .script = SCRIPT_MEMBERS,
+        .timeout_ms = now_ms < g->deadline_ms ? (unsigned)(g->deadline_ms - now_ms) : 1,
+        .key_count = 1,
+        .count = 2,
+        .args = args,
+    };
+    g->losses = redis_settle_losses(g->home);
+    const enum err err = redis_run(g->home, &run, on_members, g);
+    if (err != ERR_OK)
+        end_refused(g, err);
+}
+
+static void on_released(struct redis_held *held, enum err err, const char *why)
+{
+    struct group_call *g = CONTAINER_OF(held, struct group_call, held);
+    if (err == ERR_OK) {
+        ask_members(g);
+        return;
+    }
+    redis_end_later(g->b, g->call, err, "%s", why);
+    free_group_call(g);
+}
+
+static void ask_when_settled(struct group_call *g)
+{
+    if (redis_has_settled(g->home)) {
+        ask_members(g);
+        return;
+    }
+    g->held.released = on_released;
+    g->held.deadline_ms = g->deadline_ms;
+    g->held.bytes = sizeof(*g) + g->bytes.len;
+    const enum err err = redis_settle_hold(g->home, &g->held, g->number);
+    if (err != ERR_OK)
+        end_refused(g, err);
+}
+
 void redis_group_send(struct backend *base, struct slice group, struct slice body,
                       struct layer_call *call, struct backend_own *own)
 {
     struct redis_backend *b = redis_of(base);
-    struct redis_shard *shard = redis_shard_of(b, group);
     struct group_call *g = mem_alloc(sizeof(*g));
     g->b = b;
+    g->home = redis_shard_of(b, group);
     g->call = call;
     g->own = own;
+    g->number = b->group_sends++;
     g->deadline_ms = uv_now(b->uv) + b->config->timeout_ms;
     g->group_len = (uint32_t)group.len;
     g->body_len = (uint32_t)body.len;
@@ -504,23 +585,8 @@ void redis_group_send(struct backend *base, struct slice group, struct slice bod
     enum err err = buf_append(&g->bytes, group.ptr, group.len);
     if (err == ERR_OK)
         err = buf_append(&g->bytes, body.ptr, body.len);
-    struct redis_key key;
-    struct redis_number oldest;
-    const struct slice args[] = {
-        redis_key(b, &key, ":group:", group),
-        redis_oldest(&oldest, b->config->group_expiry_s),
-    };
-    const struct script_args run = {
-        .script = SCRIPT_MEMBERS,
-        .timeout_ms = b->config->timeout_ms,
-        .key_count = 1,
-        .count = 2,
-        .args = args,
-    };
     if (err == ERR_OK)
-        err = redis_run(shard, &run, on_members, g);
-    if (err != ERR_OK) {
-        redis_end_refused(shard, call, err);
-        free_group_call(g);
-    }
+        ask_when_settled(g);
+    else
+        end_refused(g, err);
 }

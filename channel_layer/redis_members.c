@@ -450,6 +450,8 @@ static void end_run(struct redis_shard *shard)
                   shard->host->text);
         redis_upkeep_run_soon(shard);
     }
+    if (!m->has_failed && shard->backend->state == REDIS_OPEN)
+        redis_settle_joined(shard, m->losses);
     if (m->is_asked_again && redis_link_is_up(shard->link))
         redis_members_run(shard);
 }
@@ -484,6 +486,7 @@ void redis_members_run(struct redis_shard *shard)
     m->is_running = true;
     m->is_asked_again = false;
     m->has_failed = false;
+    m->losses = redis_settle_losses(shard);
     m->cursor = m->order.next;
     go_on(shard);
 }

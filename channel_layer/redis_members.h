@@ -41,6 +41,7 @@ struct redis_members {
     bool is_running;
     bool is_asked_again;   /* a run is to follow this one */
     bool has_failed;       /* a batch of the run did */
+    uint32_t losses;       /* of the shard (redis_settle.h) when the run began */
     struct buf registered; /* names for the node's set of groups, collected in a turn */
     struct buf unregistered;
 };

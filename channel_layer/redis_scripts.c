@@ -81,10 +81,10 @@ static const char *const texts[SCRIPTS] = {
                        "if #m>0 then redis.call('EXPIRE',KEYS[1],ARGV[1]) end "
                        "return #m/2",
     /* nodes | node, expiry, seconds after which one is gone, seconds of peace before that counts. 1
-     * when this node was not known, then the node that is gone and that the caller has claimed: '~'
-     * stands before a claimed one, and who comes back takes that away. The time is Redis' own:
-     * clocks of hosts differ. When nobody has beaten for a while it was Redis that was away: '!'
-     * notes when that ended, and everybody gets the time to come back. */
+     * when this node was not known, how many are not gone, then the node that is gone and that the
+     * caller has claimed: '~' stands before a claimed one, and who comes back takes that away. The
+     * time is Redis' own: clocks of hosts differ. When nobody has beaten for a while it was Redis
+     * that was away: '!' notes when that ended, and everybody gets the time to come back. */
     [SCRIPT_BEAT] = "redis.replicate_commands() "
                     "local nodes,now=KEYS[1],tonumber(redis.call('TIME')[1]) "
                     "local newest=redis.call('ZREVRANGE',nodes,0,0,'WITHSCORES')[2] "
@@ -94,6 +94,8 @@ static const char *const texts[SCRIPTS] = {
                     "redis.call('ZADD',nodes,now,'!') end "
                     "redis.call('EXPIRE',nodes,ARGV[2]) "
                     "local since=redis.call('ZSCORE',nodes,'!') "
+                    "said[2]=redis.call('ZCOUNT',nodes,'('..now-ARGV[3],'+inf') "
+                    "if since then said[2]=said[2]-1 end "
                     "if since and now-since<tonumber(ARGV[4]) then return said end "
                     "redis.call('ZREM',nodes,'!') "
                     "local gone=redis.call('ZRANGEBYSCORE',nodes,'-inf',now-ARGV[3],'LIMIT',0,1) "
@@ -101,7 +103,7 @@ static const char *const texts[SCRIPTS] = {
                     "redis.call('ZREM',nodes,node) "
                     "if string.sub(node,1,1)=='~' then node=string.sub(node,2) end "
                     "redis.call('ZADD',nodes,now,'~'..node) "
-                    "said[i+1]=node "
+                    "said[i+2]=node "
                     "end "
                     "return said",
     /* nodes, groups of the node, then groups | claim, then for each its name and the member. How

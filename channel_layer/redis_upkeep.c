@@ -326,19 +326,22 @@ static void on_beat(void *ctx, const struct script_result *result)
                       result->why);
         return;
     }
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 ||
-        reply->element[0]->type != REDIS_REPLY_INTEGER)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 2 ||
+        reply->element[0]->type != REDIS_REPLY_INTEGER ||
+        reply->element[1]->type != REDIS_REPLY_INTEGER)
         return;
     if (reply->element[0]->integer == 1 && u->has_beaten) {
         log_event(LOG_WARN, "layer.redis.emptied",
                   "host=%s text=\"this node was not known any more; its groups are joined again\"",
                   shard->host->text);
+        redis_settle_emptied(shard);
         redis_members_recall(b);
         redis_members_run(shard);
     }
     u->has_beaten = true;
-    if (reply->elements > 1 && !u->is_sweeping)
-        begin_sweep(shard, reply->element[1]);
+    redis_settle_living(shard, (unsigned)reply->element[1]->integer);
+    if (reply->elements > 2 && !u->is_sweeping)
+        begin_sweep(shard, reply->element[2]);
 }
 
 static void beat(struct redis_shard *shard)
@@ -460,6 +463,7 @@ void redis_upkeep_leave(struct redis_shard *shard)
     const struct slice groups[] = {slice_str("DEL"),
                                    redis_key(b, &key, ":channelsd:groups:", slice_str(b->node))};
     redis_tell(shard, 2, groups);
+    redis_settle_forget(shard);
     const struct slice nodes[] = {slice_str("ZREM"),
                                   redis_key(b, &key, ":channelsd:nodes", slice_str("")),
                                   slice_str(b->node)};

@@ -6,9 +6,9 @@
  * that its beats have stopped claims it, takes the first out and gives the second back.
  *
  * How: a beat is one script: it writes the time of Redis, and answers whether this node was not
- * known (Redis was emptied, or somebody took us for gone: then all memberships are made again) and
- * whom it claimed. Each step of a sweep asks in Redis whether the claim still holds, so that a node
- * that comes back in the middle loses nothing that it has made again.
+ * known (Redis was emptied, or somebody took us for gone: then all memberships are made again), how
+ * many nodes live, and whom it claimed. Each step of a sweep asks in Redis whether the claim still
+ * holds, so that a node that comes back in the middle loses nothing that it has made again.
  *
  * Thread: the loop's.
  */

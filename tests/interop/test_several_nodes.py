@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Redis lost under several nodes: one is back before the other, and what it sends meanwhile reaches everybody. Messages are
+numbered, so that what is missing or came twice is known."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from layer_rig import take, until
+from redis_proxy import RedisProxy
+from redis_server import RedisServer
+
+AWAY = (ConnectionError, TimeoutError)  # what a caller gets
+WHOLE_AGAIN = 2  # seconds after Redis is back
+SLACK = 1  # for a busy machine
+HELD = 0.1  # seconds after which a call that nothing holds up was answered
+
+
+@pytest.fixture
+def own_redis():
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(own_redis):
+    with RedisProxy(own_redis.port) as way:
+        yield way
+
+
+async def in_thread(function, *arguments):
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+class Flow:
+    """Numbered group_sends from one node, each of them a task, at a bounded rate and whatever becomes of those before."""
+
+    PAUSE = 0.02
+
+    def __init__(self, layer, name):
+        self.layer, self.name = layer, name
+        self.sent, self.raised, self.number = [], {}, 0
+        self._calls = set()
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _send(self, number):
+        try:
+            await self.layer.group_send("room", {"type": "x", "from": self.name, "n": number})
+            self.sent.append(number)
+        except AWAY as error:
+            self.raised[number] = error
+
+    async def _run(self):
+        while True:
+            call = asyncio.ensure_future(self._send(self.number))
+            self.number += 1
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+            await asyncio.sleep(self.PAUSE)
+
+    async def stop(self):
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*self._calls)
+
+
+class Members:
+    """Channels of one node in the group, and what each has received: {sender: Counter of numbers}."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    async def join(self, count, senders):
+        self.channels = [await self.layer.new_channel() for _ in range(count)]
+        for channel in self.channels:
+            await self.layer.group_add("room", channel)
+        self.got = [{sender: Counter() for sender in senders} for _ in self.channels]
+        self._tasks = [asyncio.ensure_future(self._read(*pair)) for pair in zip(self.channels, self.got)]
+
+    async def _read(self, channel, got):
+        while True:
+            message = await self.layer.receive(channel)
+            got[message["from"]][message["n"]] += 1
+
+    async def stop(self):
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            assert isinstance(outcome, asyncio.CancelledError), outcome
+
+
+async def test_killed_while_two_nodes_send(own_layers, own_redis):
+    """Redis killed and back with nothing in it, five times. What was sent after its death and did not raise comes to every
+    member of both nodes, once. What was in Redis at its death may be lost, and is little."""
+    layers = own_layers([own_redis.url])
+    names = ["one", "two"]
+    nodes = {name: layers.open("ours", name) for name in names}
+    members = [Members(layer) for layer in nodes.values()]
+    for one in members:
+        await one.join(50, names)
+    flows = {name: Flow(layers.open("ours", name), name) for name in names}
+    everybody = [got for one in members for got in one.got]
+
+    def all_have(number_of):
+        """Whether each member has a message from each sender that is no older than that."""
+        return all(max(got[name], default=-1) >= number_of[name] for got in everybody for name in names)
+
+    dying = {name: [] for name in names}  # (number of the first call after the one before, after this death)
+    for _ in range(5):
+        goal = {name: flow.number + 20 for name, flow in flows.items()}
+        await until(lambda goal=goal: all_have(goal), "messages flow")
+        before = {name: flow.number for name, flow in flows.items()}
+        await in_thread(own_redis.kill)
+        for name, flow in flows.items():
+            dying[name].append((before[name], flow.number))
+        await in_thread(own_redis.start_again)
+        back = {name: flow.number for name, flow in flows.items()}
+        await until(lambda back=back: all_have(back), "messages arrive everywhere", WHOLE_AGAIN + SLACK)
+    for flow in flows.values():
+        await flow.stop()
+    last = {name: max(flow.sent) for name, flow in flows.items()}
+    await until(lambda: all_have(last), "the last arrive")
+    for one in members:
+        await one.stop()
+    for name, flow in flows.items():
+        sent, raised = set(flow.sent), set(flow.raised)
+        assert len(sent) + len(raised) == flow.number
+        for got in everybody:
+            counts = got[name]
+            assert set(counts) <= sent | raised
+            assert [number for number, count in counts.items() if count > 1] == []
+            lost = sorted(sent - set(counts))
+            # Messages leave Redis within moments: what dies with it was sent just before.
+            in_redis = [number for number in lost if any(start - 10 <= number < end for start, end in dying[name])]
+            assert lost == in_redis, f"lost in silence: {lost} of {flow.number}, deaths at {dying[name]}"
+            assert len(lost) <= 5 * 10
+        counted = layers.nodes.get(name, {"hosts": layers.hosts}).stats()
+        assert counted["failed_unavailable"] + counted["failed_timeout"] == len(raised)
+        assert counted["group_sent"] == len(sent)
+
+
+async def away_and_back(proxy, own_redis, first):
+    """Redis is killed and is back for those who do not go through the proxy, which `first` does not."""
+    proxy.hold()
+    await in_thread(own_redis.kill)
+    await in_thread(own_redis.start_again)
+    await first.group_add("waits-for-redis", await first.new_channel())
+
+
+@pytest.mark.parametrize("redis_is", ["empty", "old"])
+async def test_sent_before_another_node_is_back(own_layers, own_redis, proxy, redis_is):
+    """The first node's groups are whole while the other's way to Redis is still closed. "old": Redis has what it wrote to
+    its disk before the other joined, when it knew both."""
+    layers = own_layers([own_redis.url])
+    sender, reader = layers.open("ours"), layers.open("ours", "two", hosts=[proxy.url])
+    channels = [await layer.new_channel() for layer in (sender, reader)]
+    await sender.group_add("room", channels[0])
+    await reader.send("jobs", {"type": "x"})
+    await until(lambda: own_redis.command("ZCARD", "asgi:channelsd:nodes") == 2, "both are known")
+    if redis_is == "old":
+        own_redis.command("SAVE")
+    await reader.group_add("room", channels[1])
+    await sender.group_send("room", {"type": "x", "n": -1})
+    for layer, channel in zip((sender, reader), channels):
+        assert (await take(layer, channel))["n"] == -1
+    for number in range(3):
+        await away_and_back(proxy, own_redis, sender)
+        sending = asyncio.ensure_future(sender.group_send("room", {"type": "x", "n": number}))
+        done, _ = await asyncio.wait([sending], timeout=HELD)
+        proxy.release()
+        assert not done, "it was sent to a part of the group"
+        await sending
+        for layer, channel in zip((sender, reader), channels):
+            assert await take(layer, channel) == {"type": "x", "n": number}
+
+
+async def test_another_node_does_not_come_back(own_layers, own_redis, proxy):
+    """It is waited for, but not for long; single channels and joins wait for nobody."""
+    layers = own_layers([own_redis.url])
+    layer, other = layers.open("ours"), layers.open("ours", "two", hosts=[proxy.url])
+    channel, other_channel = await layer.new_channel(), await other.new_channel()
+    await layer.group_add("room", channel)
+    await other.group_add("room", other_channel)
+    await layer.group_send("room", {"type": "x", "n": 0})  # from now on it is known that there are two
+    assert (await take(layer, channel))["n"] == 0
+    await away_and_back(proxy, own_redis, layer)
+    sending = asyncio.ensure_future(layer.group_send("room", {"type": "x", "n": 1}))
+    await layer.group_add("second", channel)
+    await layer.send("jobs", {"type": "x", "n": 2})
+    assert await take(layer, "jobs") == {"type": "x", "n": 2}
+    assert not sending.done()
+    await asyncio.wait_for(sending, WHOLE_AGAIN + SLACK)
+    assert await take(layer, channel) == {"type": "x", "n": 1}
+    await layer.group_send("second", {"type": "x", "n": 3})
+    assert await take(layer, channel) == {"type": "x", "n": 3}
+
+
+async def test_not_back_within_the_timeout(own_layers, own_redis, proxy):
+    """What is held for longer than its caller waits was not sent, and the error says so."""
+    layers = own_layers([own_redis.url])
+    layer, other = layers.open("ours", timeout=0.4), layers.open("ours", "two", hosts=[proxy.url])
+    channel, other_channel = await layer.new_channel(), await other.new_channel()
+    await layer.group_add("room", channel)
+    await other.group_add("room", other_channel)
+    await layer.group_send("room", {"type": "x", "n": 0})
+    assert (await take(layer, channel))["n"] == 0
+    await away_and_back(proxy, own_redis, layer)
+    with pytest.raises(ConnectionError, match=r"not all nodes.*was not sent") as raised:
+        await layer.group_send("room", {"type": "x", "n": 1})
+    assert raised.value.maybe_sent is False
+
+    async def is_sent():
+        try:
+            await layer.group_send("room", {"type": "x", "n": 2})
+        except AWAY:
+            return False
+        return True
+
+    await until(is_sent, "it goes on without the other", WHOLE_AGAIN + SLACK)
+    assert await take(layer, channel) == {"type": "x", "n": 2}
