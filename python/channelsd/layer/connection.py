@@ -37,6 +37,7 @@ KEEP_MAX = 1024 * 1024
 
 _DELIVER = FromNode.DELIVER
 _REPLY = FromNode.REPLY
+_MESSAGE = FromNode.MESSAGE
 
 # Seconds: between two attempts to connect; how much later than the node this side gives up; how long a call waits for a
 # node for which another has waited in vain; a RECEIVE that Redis could not serve; how long the end of a loop waits for
@@ -379,27 +380,24 @@ class Connection:
         if not count:
             self._lost("the node has closed the connection")
             return
+        unpacker = self._unpacker
         try:
-            self._unpacker.feed(self._buffer[:count])
-            self._dispatch()
+            unpacker.feed(self._buffer[:count])
+            for record in unpacker:
+                op = record[0]
+                if op == _DELIVER:
+                    _, layer, ticket, groups, names, body = record
+                    self.channels[layer].deliver(ticket, groups, names, body)
+                elif op == _REPLY:
+                    _, req, code, value = record
+                    self._reply(req, code, value)
+                elif op == _MESSAGE:
+                    _, layer, req, body = record
+                    self._message(layer, req, body)
+                else:
+                    self._seldom(op, record)
         except Exception as error:
             self.violated(error)
-
-    def _dispatch(self):
-        layers = self.channels
-        for record in self._unpacker:
-            op = record[0]
-            if op == _DELIVER:
-                _, layer, ticket, groups, names, body = record
-                layers[layer].deliver(ticket, groups, names, body)
-            elif op == _REPLY:
-                _, req, code, value = record
-                self._reply(req, code, value)
-            elif op == FromNode.MESSAGE:
-                _, layer, req, body = record
-                self._message(layer, req, body)
-            else:
-                self._seldom(op, record)
 
     def _seldom(self, op, record):
         if op == FromNode.HELLO:
