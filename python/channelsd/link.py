@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One link: records in and out over one socket to one edge loop.
-
-In: everything the socket holds (at most READ_MAX) is fed to one unpacker and dispatched in the same loop turn. Out: the
-records of a loop turn collect in one packer and leave in one system call at the start of the next. While the socket is
-full they collect further; how much that can become is bounded by the windows of the ids.
+"""One link: the requests and WebSockets of one edge loop, as records over one socket (records.py). What waits to be sent is
+bounded by the windows of the ids.
 """
 
 import logging
@@ -11,39 +8,27 @@ import os
 import socket
 import sys
 
-import msgpack
-
 from .http import HttpRequest
 from .protocol import MANY_MAX, RECORD_MAX, VERSION, ProtocolError, ToEdge
+from .records import RecordStream
 from .websocket import WebSocket
 
 logger = logging.getLogger("channelsd.server")
 
-READ_MAX = 256 * 1024
-# A packer's buffer never shrinks by itself; one that grew beyond this is replaced.
-KEEP_MAX = 1024 * 1024
 
-
-class Link:
+class Link(RecordStream):
     """`worker` owns the link: see Worker in service.py for what it reports there."""
 
+    END_OF_FILE = "the server has closed it"
+
     __slots__ = (
-        "_backlog",  # bytes of earlier turns that the socket did not take
-        "_buffer",
-        "_fd",
         "_handlers",
-        "_packer",
         "_settling",  # futures of settle()
-        "_socket",
-        "_unpacker",
         "application",
         "draining",  # SHUTDOWN came
         "late_sends_pass",  # see Session.late_send()
-        "loop",
         "lost",  # the socket is closed or broken
-        "pack",  # appends a record; an error in it would lose the records before, so all content is checked first
         "requests",  # id -> HttpRequest, until its application has ended
-        "scheduled",  # a flush will come without schedule()
         "spec_version",  # of ASGI's http and websocket protocols, as the scopes tell it
         "waiting",  # bytes of messages queued in this turn, roughly
         "websockets",  # id -> WebSocket, likewise
@@ -59,30 +44,16 @@ class Link:
         self.spec_version = "2.5"
         self.requests = {}
         self.websockets = {}
-        self.scheduled = False
         self.draining = False
         self.lost = False
         self.waiting = 0
-        self._socket = socket.socket(fileno=fd)
+        self._settling = []
+        self._attach(socket.socket(fileno=fd))
         self._socket.setblocking(False)
         self._socket.set_inheritable(False)
         # A forked child must not keep the socket open: the edge would not see the end of this process.
         os.register_at_fork(after_in_child=self._socket.close)
-        self._fd = fd
-        self._buffer = memoryview(bytearray(READ_MAX))
-        self._backlog = b""
-        self._settling = []
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=False,
-            read_size=READ_MAX,
-            max_buffer_size=READ_MAX + RECORD_MAX,
-            max_str_len=RECORD_MAX,
-            max_bin_len=RECORD_MAX,
-            max_array_len=RECORD_MAX,
-            max_map_len=0,
-            max_ext_len=0,
-        )
+        self._clear(RECORD_MAX)
         # By operation.
         self._handlers = (
             self._hello,
@@ -96,11 +67,6 @@ class Link:
             self._beat,
             self._shutdown,
         )
-        self._new_packer()
-
-    def _new_packer(self):
-        self._packer = msgpack.Packer(autoreset=False)
-        self.pack = self._packer.pack
 
     def start(self, application):
         """Says READY and begins to serve."""
@@ -127,20 +93,10 @@ class Link:
 
     # Out
 
-    def put(self, record):
-        """Queues one record."""
-        self.pack(record)
-        if not self.scheduled:
-            self.schedule()
-
     def send_many(self, ids, content):
         """Queues one message, str or bytes of at most PAYLOAD_MAX, for many WebSockets; their windows are the caller's."""
         for start in range(0, len(ids), MANY_MAX):
             self.put((ToEdge.SEND_MANY, ids[start : start + MANY_MAX], content))
-
-    def schedule(self):
-        self.scheduled = True
-        self.loop.call_soon(self._flush)
 
     def _flush(self):
         """At the turn's end: sends what it queued, behind what earlier turns left."""
@@ -150,6 +106,7 @@ class Link:
             self._packer.reset()
             return
         self.scheduled = False
+        self.waiting = 0
         self._send()
         if self._settling and not self.scheduled:
             self._settled()
@@ -159,46 +116,6 @@ class Link:
         self.waiting = 0
         if not self._backlog and not self.lost:
             self._send()
-
-    def _send(self):
-        """One system call with what is queued; what the socket does not take becomes the backlog."""
-        self.waiting = 0
-        view = self._packer.getbuffer()
-        size = len(view)
-        if not size:
-            view.release()
-            return
-        try:
-            sent = self._socket.send(view)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            view.release()
-            self._end(f"cannot write: {error}")
-            return
-        if sent < size:
-            self._backlog = bytes(view[sent:])
-            # What is put from now on waits for the socket, not for the next turn.
-            self.scheduled = True
-            self.loop.add_writer(self._fd, self._writable)
-        view.release()
-        if size > KEEP_MAX:
-            self._new_packer()
-        else:
-            self._packer.reset()
-
-    def _writable(self):
-        try:
-            sent = self._socket.send(self._backlog)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(f"cannot write: {error}")
-            return
-        self._backlog = self._backlog[sent:] if sent < len(self._backlog) else b""
-        if not self._backlog:
-            self.loop.remove_writer(self._fd)
-            self._flush()
 
     async def settle(self):
         """Returns when everything put so far is in the socket."""
@@ -224,23 +141,6 @@ class Link:
         self._socket.close()
 
     # In
-
-    def _readable(self):
-        try:
-            count = self._socket.recv_into(self._buffer)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(f"cannot read: {error}")
-            return
-        if not count:
-            self._end("the server has closed it")
-            return
-        try:
-            self._unpacker.feed(self._buffer[:count])
-            self._dispatch()
-        except Exception as error:
-            self.violated(error)
 
     def _dispatch(self):
         websocket_of = self.websockets.get

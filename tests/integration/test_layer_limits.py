@@ -6,6 +6,8 @@ import contextlib
 import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 
 import layer_peer as lp
@@ -75,6 +77,23 @@ def test_peers_leave_the_connections_that_http_was_promised(serve, tmp_path):
         wait_until(lambda: can_greet(path), 10, "a peer has a place that became free")
     wait_until(lambda: get(server) == 200, 10, "a connection is served")
     assert server.stderr.data.count(b"layer.refused") <= 3, "one line in ten seconds"
+
+
+def test_a_process_that_is_refused_is_told_where_to_look(serve, tmp_path):
+    path = tmp_path / "layer.sock"
+    server = serve("faults:application", "--layer-socket", path, prefix=FEW_FILES)
+    with contextlib.ExitStack() as stack:
+        connect_silently(stack, path, PEERS)
+        for call in ('layer.group_send("room", {"type": "x"})', "layer.new_channel()"):
+            program = (
+                "import asyncio\nfrom channelsd.layer import ChannelLayer, ChannelLayerUnavailable\n"
+                f"layer = ChannelLayer(socket={str(path)!r}, timeout=0.5)\n"
+                f"try:\n    asyncio.run(asyncio.wait_for({call}, 10))\n"
+                "except ChannelLayerUnavailable as error:\n    print(error)\n"
+            )
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+            assert "layer.refused" in done.stdout, done
+    server.log_has(rb"layer\.refused")
 
 
 def test_who_says_nothing_loses_the_place(serve, tmp_path):

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """One connection to the node: requests of one event loop, multiplexed; made again when it is lost.
 
-Out: the records of a loop turn collect in one packer and leave in one system call in the next. In: everything the socket
-holds (at most READ_MAX) is dispatched in the same turn. A request is answered once: by the node, by the loss of the
-connection, or by the timer.
+A request is answered once: by the node, by the loss of the connection, or by the timer.
 """
 
 import asyncio
@@ -13,27 +11,22 @@ import random
 import select
 import time
 
-import msgpack
-
+from ..records import RecordStream
 from .errors import INVALID, LOST, NO_ANSWER, ChannelLayerUnavailable, error_of
 from .local import PASSING, Channels
 from .protocol import (
     LAYERS_MAX,
-    READ_MAX,
     RECEIVES_MAX,
+    RECORD_MAX,
     VERSION,
     FromNode,
     ProtocolError,
     ToNode,
     check_hello,
-    make_unpacker,
 )
 from .settings import TIMEOUT, Settings
 
 logger = logging.getLogger("channelsd.layer")
-
-# A packer's buffer never shrinks by itself; one that grew beyond this is replaced.
-KEEP_MAX = 1024 * 1024
 
 _DELIVER = FromNode.DELIVER
 _REPLY = FromNode.REPLY
@@ -65,8 +58,10 @@ class Answer:
         self.result = result
 
 
-class Connection:
+class Connection(RecordStream):
     """A peer of the node. `endpoint` is None for the connection that a worker inherits."""
+
+    END_OF_FILE = "the node has closed the connection"
 
     def __init__(self, loop, endpoint, what="client", timeout=TIMEOUT):
         self.loop = loop
@@ -76,6 +71,7 @@ class Connection:
         self.channels = []  # a Channels for each layer, by its index
         self.bases = {}  # base of names -> Channels
         self.is_up = False  # there is a socket, and HELLO was put
+        self.is_greeted = False  # and the node has said HELLO
         self.is_closed = False
         self.number = 0  # counts connections
         self.error = None
@@ -92,15 +88,7 @@ class Connection:
         self._waiters = []
         self._nudge = None
         self._was_away = False
-        self._reset()
-
-    def _reset(self):
-        """As it is without a socket."""
-        self._backlog = b""
-        self._scheduled = False
-        self._unpacker = make_unpacker()
-        self._packer = msgpack.Packer(autoreset=False)
-        self._buffer = None
+        self._clear(RECORD_MAX)
 
     def add_layer(self, config, settings=None):
         """A Channels for these settings, yet to be opened."""
@@ -114,12 +102,11 @@ class Connection:
 
     def use(self, sock):
         """Begins to speak over a connected socket."""
-        self._reset()
-        self._socket = sock
-        self._fd = sock.fileno()
-        self._buffer = memoryview(bytearray(READ_MAX))
+        self._clear(RECORD_MAX)
+        self._attach(sock)
         self.number += 1
         self.is_up = True
+        self.is_greeted = False
         self.put((ToNode.HELLO, VERSION, os.getpid(), self.what))
         if self.loop is not None:
             self.loop.add_reader(self._fd, self._readable)
@@ -316,92 +303,42 @@ class Connection:
 
     # Out
 
-    def put(self, record):
-        """Queues one record. Its content has been checked: an error in it would lose the records before."""
-        self._packer.pack(record)
-        if not self._scheduled:
-            self._scheduled = True
-            if self.loop is not None:
-                self.loop.call_soon(self._flush)
+    def schedule(self):
+        self.scheduled = True
+        if self.loop is not None:
+            self.loop.call_soon(self._flush)
 
     def _flush(self):
         if self._backlog:
             return  # _writable() goes on
-        self._scheduled = False
-        if not self.is_up:
-            self._packer.reset()
-            return
-        view = self._packer.getbuffer()
-        size = len(view)
-        if not size:
-            view.release()
-            return
-        try:
-            sent = self._socket.send(view)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
-            view.release()
-            self._lost(f"cannot write: {error}")
-            return
-        if sent < size:
-            self._backlog = bytes(view[sent:])
-            self._scheduled = True
-            self.loop.add_writer(self._fd, self._writable)
-        view.release()
-        if size > KEEP_MAX:
-            self._packer = msgpack.Packer(autoreset=False)
+        self.scheduled = False
+        if self.is_up:
+            self._send()
         else:
             self._packer.reset()
 
-    def _writable(self):
-        try:
-            sent = self._socket.send(self._backlog)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lost(f"cannot write: {error}")
-            return
-        self._backlog = self._backlog[sent:] if sent < len(self._backlog) else b""
-        if not self._backlog:
-            self.loop.remove_writer(self._fd)
-            self._flush()
-
     # In
 
-    def _readable(self):
-        try:
-            count = self._socket.recv_into(self._buffer)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lost(f"cannot read: {error}")
-            return
-        if not count:
-            self._lost("the node has closed the connection")
-            return
-        unpacker = self._unpacker
-        try:
-            unpacker.feed(self._buffer[:count])
-            for record in unpacker:
-                op = record[0]
-                if op == _DELIVER:
-                    _, layer, ticket, groups, names, body = record
-                    self.channels[layer].deliver(ticket, groups, names, body)
-                elif op == _REPLY:
-                    _, req, code, value = record
-                    self._reply(req, code, value)
-                elif op == _MESSAGE:
-                    _, layer, req, body = record
-                    self._message(layer, req, body)
-                else:
-                    self._seldom(op, record)
-        except Exception as error:
-            self.violated(error)
+    def _dispatch(self):
+        layers = self.channels
+        for record in self._unpacker:
+            op = record[0]
+            if op == _DELIVER:
+                _, layer, ticket, groups, names, body = record
+                layers[layer].deliver(ticket, groups, names, body)
+            elif op == _REPLY:
+                _, req, code, value = record
+                self._reply(req, code, value)
+            elif op == _MESSAGE:
+                _, layer, req, body = record
+                self._message(layer, req, body)
+            else:
+                self._seldom(op, record)
 
     def _seldom(self, op, record):
         if op == FromNode.HELLO:
             check_hello(record)
+            self.is_greeted = True
         elif op == FromNode.OPENED:
             _, _, req, base, settings = record
             self._reply(req, 0, (base, settings))
@@ -444,12 +381,14 @@ class Connection:
         """The node broke the protocol, or we have a bug."""
         logger.error("channel layer: %s: %s", type(error).__name__, error, exc_info=error)
         self.error = ChannelLayerUnavailable(f"the channel layer's node: {error}")
-        self._lost(f"protocol error: {error}")
+        self._end(f"protocol error: {error}")
 
-    def _lost(self, reason):
+    def _end(self, reason):
         if not self.is_up:
             return
         self.is_up = False
+        if not self.is_greeted:
+            reason = f"{reason} before it said HELLO: if it runs, its log says why (layer.refused)"
         for channels in self.channels:
             channels.is_open = False
         if self.endpoint is None:
@@ -457,8 +396,8 @@ class Connection:
         if self.loop is not None:
             self._leave_loop(self.loop)
         self._socket.close()
-        self._socket = None
-        self._reset()
+        self._socket = self._buffer = None
+        self._clear(RECORD_MAX)
         self._asked.clear()
         pending, self._pending = self._pending, {}
         text = (
@@ -481,7 +420,7 @@ class Connection:
             return
         self.is_closed = True
         self._write_rest()
-        self._lost("it was closed here")
+        self._end("it was closed here")
         error = ChannelLayerUnavailable("the channel layer was closed")
         for held in list(self._receives):
             self._receives.pop(held, None)
@@ -528,7 +467,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            self._lost(f"cannot write: {error}")
+            self._end(f"cannot write: {error}")
 
     # Between two loops
 
@@ -553,8 +492,8 @@ class Connection:
         if not any(channels.queues for channels in self.channels):
             self.close()
         elif self.is_up and (self._backlog or not all(channels.is_open for channels in self.channels)):
-            self._lost("its event loop has ended")
-        self._scheduled = False
+            self._end("its event loop has ended")
+        self.scheduled = False
 
     def adopt(self, loop):
         """Goes on in another loop, or begins in the first."""
@@ -562,10 +501,10 @@ class Connection:
         if self.is_up:
             loop.add_reader(self._fd, self._readable)
             if self._backlog:
-                self._scheduled = True
+                self.scheduled = True
                 loop.add_writer(self._fd, self._writable)
             else:
-                self._scheduled = True
+                self.scheduled = True
                 loop.call_soon(self._flush)
         for channels in self.channels:
             channels.resume()

@@ -15,8 +15,9 @@ import weakref
 
 import msgpack
 
+from ..records import READ_MAX, make_unpacker
 from .errors import LOST, NO_ANSWER, ChannelLayerUnavailable, error_of
-from .protocol import READ_MAX, VERSION, FromNode, ProtocolError, ToNode, check_hello, make_unpacker
+from .protocol import RECORD_MAX, VERSION, FromNode, ProtocolError, ToNode, check_hello
 from .settings import Settings
 
 # Idle sockets of one layer.
@@ -51,7 +52,7 @@ class Wire:
     def __init__(self, sock):
         self._socket = sock
         self._fd = sock.fileno()
-        self._unpacker = make_unpacker()
+        self._unpacker = make_unpacker(RECORD_MAX)
         self._req = 0
         self._future = None
         self.settings = None
@@ -256,7 +257,10 @@ class Pool:
                 error = error_of(code, value)
             except _Gone as gone:
                 wire.close()
-                error = ChannelLayerUnavailable(f"the channel layer's node is gone: {gone}")
+                error = ChannelLayerUnavailable(
+                    f"the channel layer's node has not taken the connection ({gone}): if it runs, its log says why "
+                    "(layer.refused)"
+                )
             except ChannelLayerUnavailable as unavailable:
                 error = unavailable
             except BaseException:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Numbers of the layer protocol, version 1 (docs/layer-protocol.md). Sizes are bytes."""
 
-import msgpack
-
 VERSION = 1
 
 BODY_MAX = 16 * 1024 * 1024
@@ -11,8 +9,6 @@ LAYERS_MAX = 64
 BASES_MAX = 64
 RECEIVES_MAX = 65536
 REST_CHARS = 19  # what a peer appends to a base
-
-READ_MAX = 256 * 1024
 
 
 class ToNode:
@@ -64,17 +60,3 @@ def check_hello(record):
             f"the node speaks version {record[1]} of the layer protocol, this package version {VERSION}: "
             "install the same release of channelsd for both"
         )
-
-
-def make_unpacker():
-    return msgpack.Unpacker(
-        raw=False,
-        use_list=False,
-        read_size=READ_MAX,
-        max_buffer_size=READ_MAX + RECORD_MAX,
-        max_str_len=RECORD_MAX,
-        max_bin_len=RECORD_MAX,
-        max_array_len=RECORD_MAX,
-        max_map_len=0,
-        max_ext_len=0,
-    )
