@@ -15,6 +15,7 @@ enum {
     BATCH_MAX = 1000, /* members of one command */
     RUN_CHUNK = 500,  /* groups of a run that are under way together */
     NAMES_MAX = 64 * 1024 * 1024,
+    CALL_SIZE = sizeof(void *), /* struct layer_call *, in a buffer */
 };
 
 /* The node's own member of one group. */
@@ -183,9 +184,9 @@ static void end_batch(struct redis_batch *batch)
 {
     struct redis_shard *shard = batch->shard;
     settle_membership(batch);
-    for (uint32_t at = 0; at < batch->calls.len; at += (uint32_t)sizeof(struct layer_call *)) {
+    for (uint32_t at = 0; at < batch->calls.len; at += CALL_SIZE) {
         struct layer_call *call = NULL;
-        memcpy(&call, batch->calls.ptr + at, sizeof(call));
+        memcpy(&call, batch->calls.ptr + at, CALL_SIZE);
         call->done(call, batch->err, batch->err == ERR_OK ? "" : batch->why);
     }
     const bool is_of_run = batch->is_of_run;
@@ -382,7 +383,7 @@ static struct redis_batch *put_member(struct redis_shard *shard, struct slice gr
     assert(member.len <= REDIS_MEMBER_MAX);
     enum err err = buf_reserve(&batch->members, sizeof(len) + member.len);
     if (err == ERR_OK && call != NULL)
-        err = buf_append(&batch->calls, &call, sizeof(call));
+        err = buf_append(&batch->calls, &call, CALL_SIZE);
     if (err != ERR_OK) {
         if (call != NULL)
             redis_end_later(shard->backend, call, ERR_UNAVAILABLE, "out of memory");

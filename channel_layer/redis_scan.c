@@ -204,7 +204,7 @@ static void forget_next(struct scan *scan)
     if (count > most)
         count = most;
     struct redis_key *keys = mem_alloc(count * sizeof(*keys));
-    struct slice *args = mem_alloc(2 * count * sizeof(*args));
+    struct slice *args = mem_alloc(2 * (size_t)count * sizeof(*args));
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t at = scan->done + i;
         args[i] = redis_key(b, &keys[i], "", name_at(scan, at));
