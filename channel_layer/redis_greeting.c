@@ -12,7 +12,16 @@
 
 enum { VERSION_UNKNOWN = 5 }; /* who does not know HELLO and does not tell is none newer */
 
-enum step { STEP_HELLO, STEP_AUTH, STEP_SELECT, STEP_NAME, STEP_INFO, STEP_ROLE, STEP_PING };
+enum step {
+    STEP_HELLO,
+    STEP_AUTH,
+    STEP_SELECT,
+    STEP_NAME,
+    STEP_INFO,
+    STEP_ROLE,
+    STEP_PING,
+    STEP_VOID, /* said again behind it: the answer does not matter */
+};
 
 static enum err say(struct redis_greeting *g, enum step step, struct buf *out, size_t count,
                     const struct slice *args)
@@ -22,13 +31,19 @@ static enum err say(struct redis_greeting *g, enum step step, struct buf *out, s
     return redis_command_append(out, count, args);
 }
 
+/* A user's name is told only when there is one: Redis 5 knows none. */
+static bool says_user(const struct redis_greeting *g)
+{
+    const char *user = g->host->username;
+    return user != NULL && strcmp(user, "default") != 0 && !g->has_no_users;
+}
+
 static enum err say_auth(struct redis_greeting *g, struct buf *out)
 {
     const struct redis_host *host = g->host;
     if (host->password == NULL)
         return ERR_OK;
-    /* A user's name is told only when there is one: Redis 5 knows none. */
-    if (host->username == NULL || strcmp(host->username, "default") == 0) {
+    if (!says_user(g)) {
         const struct slice args[] = {slice_str("AUTH"), slice_str(host->password)};
         return say(g, STEP_AUTH, out, 2, args);
     }
@@ -141,6 +156,20 @@ static bool is_auth_needless(const struct redisReply *reply)
            redis_is_error(reply, "ERR AUTH <password> called without any password configured");
 }
 
+/* Redis 5: the password is everybody's, and the name of no use. What was said behind it was said by
+ * nobody. */
+static enum redis_greeting_step on_no_users(struct redis_greeting *g, struct buf *out,
+                                            struct err_text *why)
+{
+    g->has_no_users = true;
+    for (unsigned i = g->next; i < g->count; i++)
+        g->steps[i] = STEP_VOID;
+    if (say_without_hello(g, out) == ERR_OK)
+        return REDIS_GREETING_MORE;
+    (void)err_fail(why, ERR_TOO_BIG, "the password is too long");
+    return REDIS_GREETING_FAILED;
+}
+
 static void on_info(struct redis_greeting *g, const struct redisReply *reply)
 {
     static const char key[] = "redis_version:";
@@ -172,6 +201,9 @@ enum redis_greeting_step redis_greeting_reply(struct redis_greeting *g,
     case STEP_HELLO:
         return on_hello(g, reply, out, why);
     case STEP_AUTH:
+        if (says_user(g) &&
+            redis_is_error(reply, "ERR wrong number of arguments for 'auth' command"))
+            return on_no_users(g, out, why);
         if (is_error && !is_auth_needless(reply))
             return failed(g, why, "the password is refused: ", reply);
         break;
@@ -183,6 +215,7 @@ enum redis_greeting_step redis_greeting_reply(struct redis_greeting *g,
         }
         break;
     case STEP_NAME: /* a name for people: nothing depends on it */
+    case STEP_VOID:
         break;
     case STEP_INFO:
         on_info(g, reply);

@@ -5,7 +5,8 @@
  * Why: Redis 5 and proxies do not know HELLO, and a server that reads its data set or has become a
  * replica is none to send to; each of these is found out before anybody's command goes there.
  *
- * How: HELLO 3 with AUTH; where that is refused, AUTH alone and RESP2. Behind it, in one go:
+ * How: HELLO 3 with AUTH; where that is refused, AUTH alone and RESP2; where AUTH takes no user's
+ * name, all that again without one, as redis-py does. Behind it, in one go:
  * SELECT, CLIENT SETNAME, INFO (where HELLO did not tell the version), ROLE (behind Sentinel), PING
  * (which tells a server that reads its data set).
  *
@@ -23,7 +24,7 @@
 
 struct redisReply;
 
-enum { REDIS_GREETING_STEPS = 8 };
+enum { REDIS_GREETING_STEPS = 16 };
 
 struct redis_greeting {
     bool is_resp3;    /* pushes can come */
@@ -33,6 +34,7 @@ struct redis_greeting {
     uint8_t steps[REDIS_GREETING_STEPS]; /* answers that are to come */
     uint8_t count;
     uint8_t next;
+    bool has_no_users; /* AUTH takes a password only */
 };
 
 enum redis_greeting_step {

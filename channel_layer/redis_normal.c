@@ -198,7 +198,7 @@ static enum err hopelessness(const struct script_result *result)
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (redis_is_error(result->reply, words[i]))
             return ERR_UNSUPPORTED;
-    return redis_is_error(result->reply, "NOPERM") ? ERR_ACCESS : ERR_OK;
+    return redis_is_denied(result->reply) ? ERR_ACCESS : ERR_OK;
 }
 
 static void on_popped(void *ctx, const struct script_result *result)

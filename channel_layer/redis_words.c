@@ -15,6 +15,9 @@
     "name "                                                                                     \
     "the node that has its slot, or use a single Redis"
 
+#define DENIED "the user's ACL must allow it"
+#define SCRIPT_DENIED_6 "The user executing the script can't run this command or subcommand"
+
 enum { SERVER_TEXT_MAX = 200 };
 
 /* First word of an error, and what to do about it. */
@@ -26,35 +29,67 @@ static const struct {
     {"CLUSTERDOWN", CLUSTER},
     {"CROSSSLOT", CLUSTER},
     {"DENIED", "set a password there, or bind it to this network"},
+    {"ERR ACL failure in script:", DENIED},
     {"LOADING", "it is tried again"},
     {"MISCONF", "Redis takes no writes because it could not save to disk: see its log"},
     {"MOVED", CLUSTER},
     {"NOAUTH", "the host's settings need a password"},
-    {"NOPERM", "the user's ACL must allow it"},
+    {"NOPERM", DENIED},
     {"OOM", "Redis has reached its maxmemory: raise it, or remove data"},
     {"READONLY", "this Redis is a replica: name its master, or use Sentinel"},
+    {SCRIPT_DENIED_6, DENIED},
     {"WRONGPASS", "see username and password in the host's settings"},
     {"WRONGTYPE", "another program uses this key: choose another prefix"},
 };
 
+/* Skips @front at *@at. */
+static bool skip(const char **at, const char *front)
+{
+    const size_t len = strlen(front);
+    if (strncmp(*at, front, len) != 0)
+        return false;
+    *at += len;
+    return true;
+}
+
+/* What the server said: Redis 6 and older wrap what a command in a script answered, perhaps twice.
+ * "ERR Error running script (call to f_<digits>): @user_script:1: @user_script: 1: -OOM ..." */
+static const char *text_of(const struct redisReply *reply)
+{
+    const char *at = reply->str;
+    if (!skip(&at, "ERR Error running script (call to f_"))
+        return reply->str;
+    at += strspn(at, "0123456789abcdef");
+    if (!skip(&at, "): "))
+        return reply->str;
+    while (skip(&at, "@user_script:")) {
+        (void)skip(&at, " ");
+        at += strspn(at, "0123456789");
+        (void)skip(&at, ": ");
+    }
+    (void)skip(&at, "-");
+    return at;
+}
+
 bool redis_is_error(const struct redisReply *reply, const char *code)
 {
-    const size_t len = strlen(code);
-    return reply->type == REDIS_REPLY_ERROR && reply->len >= len &&
-           memcmp(reply->str, code, len) == 0 && (reply->len == len || reply->str[len] == ' ');
+    if (reply->type != REDIS_REPLY_ERROR)
+        return false;
+    const char *at = text_of(reply);
+    return skip(&at, code) && (*at == '\0' || *at == ' ');
+}
+
+bool redis_is_denied(const struct redisReply *reply)
+{
+    return redis_is_error(reply, "NOPERM") || redis_is_error(reply, "ERR ACL failure in script:") ||
+           redis_is_error(reply, SCRIPT_DENIED_6);
 }
 
 enum redis_trouble redis_trouble_of(const struct redisReply *reply)
 {
-    if (reply->type != REDIS_REPLY_ERROR)
-        return REDIS_TROUBLE_NONE;
     if (redis_is_error(reply, "LOADING"))
         return REDIS_TROUBLE_LOADING;
     if (redis_is_error(reply, "READONLY") || redis_is_error(reply, "MASTERDOWN"))
-        return REDIS_TROUBLE_READONLY;
-    /* Redis 6 and older wrap what a command in a script answered. */
-    if (redis_is_error(reply, "ERR Error running script") &&
-        strstr(reply->str, "-READONLY ") != NULL)
         return REDIS_TROUBLE_READONLY;
     return REDIS_TROUBLE_NONE;
 }
@@ -62,12 +97,12 @@ enum redis_trouble redis_trouble_of(const struct redisReply *reply)
 void redis_error_words(char *out, size_t size, const struct redisReply *reply)
 {
     char text[SERVER_TEXT_MAX + 1];
-    size_t len = reply->len < SERVER_TEXT_MAX ? reply->len : SERVER_TEXT_MAX;
-    memcpy(text, reply->str, len);
-    text[len] = '\0';
+    snprintf(text, sizeof(text), "%s", text_of(reply));
     char *repeated = strstr(text, ", with args beginning");
     if (repeated != NULL)
         *repeated = '\0';
+    for (size_t len = strlen(text); len > 0 && text[len - 1] == ' '; len--)
+        text[len - 1] = '\0';
     for (char *c = text; *c != '\0'; c++)
         if ((uint8_t)*c < 0x20 || (uint8_t)*c >= 0x7f)
             *c = '?';

@@ -27,6 +27,9 @@ enum redis_trouble redis_trouble_of(const struct redisReply *reply);
  * the text begins. */
 bool redis_is_error(const struct redisReply *reply, const char *code);
 
+/* Whether the user's ACL forbids a command, in a script or not. */
+bool redis_is_denied(const struct redisReply *reply);
+
 /* Writes the text of the error reply @reply to @out, cut at @size, without arguments that Redis
  * repeats and with what to do about it. */
 void redis_error_words(char *out, size_t size, const struct redisReply *reply);

@@ -63,6 +63,10 @@ for versions in newest oldest; do
     python_suite $versions dev interop -n 2 tests/interop
     python_suite $versions release examples --timeout 60 examples
 done
+# The layer on other servers than the distribution's Redis; after "newest" and "oldest", whose environments they use.
+for server in redis-5.0 redis-6.2 redis-8.2 valkey-9.1; do
+    suite servers-$server scripts/check_server.sh $server "$PWD/$results/servers-$server.xml"
+done
 python_suite newest dev conformance -n 2 tests/conformance
 python_suite newest release browser --timeout 120 tests/browser
 

@@ -9,13 +9,14 @@ import pytest
 from layer_rig import MIXED, take, until
 from redis_proxy import RedisProxy
 from redis_rig import Certificates, Failover, TlsRedis
-from redis_server import RedisServer
+from redis_server import RedisServer, has_tls, need, version
 
 MESSAGE = {"type": "x", "text": "\u2713"}
 
 
 @pytest.fixture(scope="module")
 def tls():
+    need(has_tls(), "TLS")
     certificates = Certificates()
     with TlsRedis(certificates) as server:
         yield server
@@ -25,10 +26,16 @@ def tls():
 @pytest.fixture(scope="module")
 def guarded():
     """A Redis with users: "app" with a password that needs escaping, and a default user with one."""
+    need(version() >= (6, 0), "users")
     with RedisServer() as server:
-        server.command("ACL", "SETUSER", "app", "on", ">p@ss/w:rd", "~asgi*", "&*", "+@all")
-        server.command("ACL", "SETUSER", "reader", "on", ">x", "~asgi*", "&*", "-@all", "+ping", "+select", "+hello")
+        set_user(server, "app", ">p@ss/w:rd", "~asgi*", "+@all")
+        set_user(server, "reader", ">x", "~asgi*", "-@all", "+ping", "+select", "+hello")
         yield server
+
+
+def set_user(server, name, *rights):
+    """A user who may use every channel of pub/sub, for which there is no right before 6.2."""
+    server.command("ACL", "SETUSER", name, "on", *rights, *(["&*"] if version() >= (6, 2) else []))
 
 
 async def exchange(layers, kind, **config):
@@ -127,14 +134,17 @@ async def test_wrong_password_is_told_without_telling_it(own_layers, guarded):
     assert "not-the-secret" not in log + str(error.value)
 
 
-async def test_right_password_given_later_is_enough(own_layers):
+@pytest.mark.parametrize("whose", ["a user's", "everybody's"])
+async def test_right_password_given_later_is_enough(own_layers, whose):
     """Nobody starts the node again for a mistake on the other side."""
-    with RedisServer() as server:
-        layers = own_layers([f"redis://late:secret@127.0.0.1:{server.port}"])
-        layer = layers.open("ours")
-        with pytest.raises(Exception, match="WRONGPASS"):
+    need(whose == "everybody's" or version() >= (6, 0), "users")
+    with RedisServer("--requirepass", "first") as server:
+        name = "late" if whose == "a user's" else ""
+        layer = own_layers([f"redis://{name}:secret@127.0.0.1:{server.port}"]).open("ours")
+        with pytest.raises(Exception, match="WRONGPASS" if version() >= (6, 0) else "the password is refused"):
             await layer.send("jobs", MESSAGE)
-        server.command("ACL", "SETUSER", "late", "on", ">secret", "~*", "&*", "+@all")
+        right = ("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all")
+        server.pipeline([("AUTH", "first"), right if name else ("CONFIG", "SET", "requirepass", "secret")])
 
         async def is_sent():
             with contextlib.suppress(Exception):
@@ -178,10 +188,14 @@ NEW_COMMANDS = [
 @pytest.mark.parametrize("kind", ["ours-to-ours", "ours-beside"])
 async def test_redis_5(own_layers, kind):
     """One that says it is, and has none of what came later."""
-    gone = [word for name in NEW_COMMANDS for word in ("--rename-command", name, "")]
+    with RedisServer() as server:
+        known = server.pipeline([("COMMAND", "INFO", *NEW_COMMANDS)])[0]
+    names = [name for name, info in zip(NEW_COMMANDS, known) if info]
+    assert len(known) == len(NEW_COMMANDS) and ("HELLO" in names) == (version() >= (6, 0))
+    gone = [word for name in names for word in ("--rename-command", name, "")]
     with RedisServer(*gone) as server:
-        version = server.info("server")["redis_version"].encode()
-        with RedisProxy(server.port, rewrite=(version, b"5" + version[1:])) as proxy:
+        told = server.info("server")["redis_version"].encode()
+        with RedisProxy(server.port, rewrite=(told, b"5" + told[1:])) as proxy:
             await exchange(own_layers([proxy.url]), kind)
 
 
@@ -189,7 +203,7 @@ async def test_redis_5(own_layers, kind):
 def cluster():
     """A Redis Cluster of one, which has all slots."""
     with RedisServer("--cluster-enabled", "yes") as server:
-        server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        server.command("CLUSTER", "ADDSLOTS", *range(16384))
         server.wait_until(lambda: "cluster_state:ok" in server.command("CLUSTER", "INFO"), "the cluster is up")
         yield server
 

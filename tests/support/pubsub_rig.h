@@ -124,9 +124,27 @@ static inline int start_new(void **state)
 
 static inline int start_old(void **state)
 {
-    static const char *const no_hello[] = {"--rename-command", "HELLO", "", NULL};
-    return start(state, no_hello);
+    return start(state, daemon_without_hello());
 }
+
+/* Returns when the servers, too, know that the connections of the test before are gone: whose
+ * subscriptions would be taken for those of the next. */
+static inline int until_quiet(void **state)
+{
+    const struct servers *servers = *state;
+    bool is_quiet = false;
+    for (unsigned i = 0; i < SERVERS; i++, is_quiet = false)
+        for (unsigned ms = 0; !is_quiet; ms++) {
+            redisReply *reply = ask_server(servers->look[i], "CLIENT LIST TYPE pubsub");
+            is_quiet = reply->len == 0;
+            freeReplyObject(reply);
+            assert_true(is_quiet || ms < WAIT_MS);
+            usleep(is_quiet ? 0 : 1000);
+        }
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, until_quiet)
 
 static inline int stop(void **state)
 {

@@ -339,7 +339,9 @@ static inline int stop_server(void **state)
 
 static inline int empty_server(void **state)
 {
-    TELL_REDIS(*state, "ACL SETUSER default +@all");
+    struct rig_redis *redis = *state;
+    if (redis->daemon.version >= 600)
+        TELL_REDIS(redis, "ACL SETUSER default +@all");
     TELL_REDIS(*state, "CONFIG SET maxmemory 0");
     TELL_REDIS(*state, "FLUSHALL");
     return 0;

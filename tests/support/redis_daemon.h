@@ -4,6 +4,10 @@
  *
  * Why: what a server that is away, stopped or misconfigured does to a connection is only found out
  * with one. Each has a folder and a port of its own and dies with the test.
+ *
+ * The server is the redis-server on the PATH, of any version from 5. What an old one lacks ends a
+ * test as skipped, but only where scripts/check_server.sh runs it (CHANNELSD_OTHER_REDIS is set):
+ * the usual server lacks nothing.
  */
 #ifndef TESTS_SUPPORT_REDIS_DAEMON_H
 #define TESTS_SUPPORT_REDIS_DAEMON_H
@@ -28,12 +32,72 @@
 enum { DAEMON_ARGS = 48, DAEMON_START_MS = 5000, DAEMON_POLL_MS = 5 };
 
 struct redis_daemon {
-    pid_t pid; /* 0: not running */
+    pid_t pid;        /* 0: not running */
+    unsigned version; /* 602 for 6.2 */
     unsigned port;
     char port_text[8];
     char folder[64];
     const char *args[DAEMON_ARGS]; /* kept, so that it can be started again */
 };
+
+/* Whether what a program says, that ends by itself, has @words; then *@after is what follows. */
+static inline bool daemon_says(const char *command, const char *words, char *after, size_t size)
+{
+    char said[4096];
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    const size_t len = fread(said, 1, sizeof(said) - 1, pipe);
+    said[len] = '\0';
+    (void)pclose(pipe);
+    const char *found = strstr(said, words);
+    if (found != NULL)
+        snprintf(after, size, "%s", found + strlen(words));
+    return found != NULL;
+}
+
+/* The version of the redis-server on the PATH: 602 for 6.2. Valkey's is its own: it began with 7.2
+ * and can what Redis of that version can. */
+static inline unsigned daemon_version(void)
+{
+    char text[32];
+    unsigned major = 0;
+    unsigned minor = 0;
+    if (!daemon_says("redis-server --version", " v=", text, sizeof(text)) ||
+        sscanf(text, "%u.%u", &major, &minor) != 2 || minor > 99)
+        fail_msg("redis-server --version tells none: is it installed?");
+    return major * 100 + minor;
+}
+
+static inline bool daemon_has_tls(void)
+{
+    char
+        text[8]; /* without a certificate it ends at once, and says so when it knows what that is */
+    return daemon_says("redis-server --port 0 --tls-port 1 2>&1", "No tls-cert-file", text,
+                       sizeof(text));
+}
+
+/* Ends the test as skipped when the server does not have @what: see the top of this file. */
+static inline void daemon_need(bool has, const char *what)
+{
+    if (has)
+        return;
+    if (getenv("CHANNELSD_OTHER_REDIS") == NULL)
+        fail_msg("the redis-server on the PATH lacks %s", what);
+    print_message("    skipped: %s lacks %s\n", getenv("CHANNELSD_OTHER_REDIS"), what);
+    skip();
+}
+
+static inline void daemon_need_version(unsigned version, const char *what)
+{
+    daemon_need(daemon_version() >= version, what);
+}
+
+/* Arguments that make a server forget HELLO; one before 6 never knew it. */
+static inline const char *const *daemon_without_hello(void)
+{
+    static const char *const no_hello[] = {"--rename-command", "HELLO", "", NULL};
+    return daemon_version() >= 600 ? no_hello : no_hello + 3;
+}
 
 /* A port of 127.0.0.1 that nobody uses at this moment. */
 static inline unsigned daemon_free_port(void)
@@ -142,6 +206,7 @@ static inline void daemon_start(struct redis_daemon *d, const char *const *more)
     const char *const base[] = {"redis-server", "--bind", "127.0.0.1", "--save",     "",
                                 "--appendonly", "no",     "--port",    d->port_text, NULL};
     size_t count = 0;
+    d->version = daemon_version();
     d->port = daemon_free_port();
     snprintf(d->port_text, sizeof(d->port_text), "%u", d->port);
     if (d->folder[0] == '\0')

@@ -13,6 +13,9 @@
 
 #include <hiredis/hiredis.h>
 
+/* A password, which no text may have. */
+#define SECRET "s3cret-pass"
+
 enum { RIG_TEXT = 700, RIG_GUARD_MS = 15 * 1000 };
 
 struct rig {
@@ -213,6 +216,46 @@ static inline void rig_sleep(struct rig *rig, uint64_t ms)
     uv_timer_start(&rig->guard, rig_on_slept, ms, 0);
     while (!is_over)
         uv_run(&rig->loop, UV_RUN_ONCE);
+}
+
+/* ---- a host with settings ---- */
+
+static inline char *text_of(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+/* Prepares a host on a port of 127.0.0.1; rig_open() follows. */
+static inline void prepare(struct rig *rig, unsigned port)
+{
+    char text[32];
+    rig_init(rig);
+    snprintf(text, sizeof(text), "127.0.0.1:%u", port);
+    rig->host.text = strdup(text);
+    rig->host.host = text_of("127.0.0.1");
+    rig->host.port = (uint16_t)port;
+}
+
+static inline void expect_up(struct rig *rig)
+{
+    rig_open(rig, 2000);
+    RUN_UNTIL(rig, rig->ups + rig->downs > 0);
+    if (rig->ups == 0)
+        fail_msg("%s", rig->why);
+    rig_expect(rig, "ECHO here", "here");
+    rig_close(rig);
+}
+
+static inline void expect_down(struct rig *rig, const char *word)
+{
+    rig_open(rig, 2000);
+    RUN_UNTIL(rig, rig->ups + rig->downs > 0);
+    if (rig->ups > 0)
+        fail_msg("it is up, without: %s", word);
+    if (strstr(rig->why, word) == NULL)
+        fail_msg("%s: not in: %s", word, rig->why);
+    assert_true(strstr(rig->why, SECRET) == NULL);
+    rig_close(rig);
 }
 
 /* ---- a peer that the test plays ---- */

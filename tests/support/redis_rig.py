@@ -60,7 +60,6 @@ class Sentinel(RedisServer):
     def _command_line(self):
         file = self.folder / "sentinel.conf"
         file.write_text(
-            "sentinel resolve-hostnames no\n"
             f"sentinel monitor mymaster 127.0.0.1 {self._master.port} 1\n"
             "sentinel down-after-milliseconds mymaster 300\n"
             "sentinel failover-timeout mymaster 4000\n"
@@ -77,7 +76,7 @@ class Failover:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             self.master = stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0"))
-            self.replica = stack.enter_context(RedisServer("--replicaof", f"127.0.0.1 {self.master.port}"))
+            self.replica = stack.enter_context(RedisServer("--replicaof", "127.0.0.1", str(self.master.port)))
             # Before that it is sent nothing new.
             self.master.wait_until(
                 lambda: "state=online" in self.master.info("replication").get("slave0", ""), "the replica follows"

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A redis-server of its own for tests: nothing on disk, gone at the end."""
+"""A redis-server of its own for tests: nothing on disk, gone at the end.
+
+It is the redis-server on the PATH, of any version from 5. What an old one lacks ends a test as skipped, but only where
+scripts/check_server.sh runs it (CHANNELSD_OTHER_REDIS is set): the usual server lacks nothing."""
 
 import contextlib
+import functools
+import os
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +17,39 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 START_SECONDS = 10
+
+
+def program():
+    """The redis-server on the PATH."""
+    found = shutil.which("redis-server")
+    assert found, "no redis-server on PATH: install it (apt-get install redis-server)"
+    return found
+
+
+@functools.cache
+def version():
+    """Its version, as (6, 2). Valkey's is its own: it began with 7.2 and can what Redis of that version can."""
+    said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.search(r" v=(\d+)\.(\d+)", said).groups()))
+
+
+@functools.cache
+def has_tls():
+    # Without a certificate it ends at once, and says so when it knows what that is.
+    words = [program(), "--port", "0", "--tls-port", str(free_port())]
+    ended = subprocess.run(words, check=False, capture_output=True, text=True, timeout=START_SECONDS)
+    return "No tls-cert-file" in ended.stdout
+
+
+def need(has, what):
+    """Ends the test as skipped when the server does not have `what`: see the top of this file."""
+    if not has:
+        other = os.environ.get("CHANNELSD_OTHER_REDIS")
+        assert other, f"the redis-server on the PATH lacks {what}"
+        pytest.skip(f"{other} lacks {what}")
 
 
 def free_port():
@@ -48,16 +86,16 @@ class RedisServer:
             if self._start():
                 self.url = f"redis://127.0.0.1:{self.port}/0"
                 return self
-        raise AssertionError("redis-server found no free port")
+        self._folder.cleanup()
+        raise AssertionError(f"redis-server did not start:\n{self._said}")
 
     def _command_line(self):
         return ["--save", "", "--appendonly", "no"]
 
     def _start(self):
-        program = shutil.which("redis-server")
-        assert program, "no redis-server on PATH: install it (apt-get install redis-server)"
+        self._said = ""
         self._process = subprocess.Popen(
-            [program, *self._command_line(), "--port", str(self.port), "--bind", "127.0.0.1"]
+            [program(), *self._command_line(), "--port", str(self.port), "--bind", "127.0.0.1"]
             + ["--unixsocket", self.path, "--dir", self._folder.name, *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -68,6 +106,7 @@ class RedisServer:
         watchdog.start()
         try:
             for line in self._process.stdout:
+                self._said += line
                 if "eady to accept connections" in line or "monitor master" in line:
                     # What it says later must not fill the pipe.
                     self._reader = threading.Thread(target=self._process.stdout.read)
@@ -94,7 +133,7 @@ class RedisServer:
 
     def start_again(self):
         """After kill(): the same port, with nothing in it."""
-        assert self._start(), f"redis-server could not have port {self.port} again"
+        assert self._start(), f"redis-server could not have port {self.port} again:\n{self._said}"
 
     def pause(self):
         """Connections stay and are made, nothing is answered, until resume()."""
@@ -120,8 +159,13 @@ class RedisServer:
             for words in commands:
                 words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
                 request += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
             # The server answers before it has read all: who only writes would wait for it for ever.
-            writer = threading.Thread(target=client.sendall, args=(request,))
+            def write():
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who reads finds out
+                    client.sendall(request)
+
+            writer = threading.Thread(target=write)
             writer.start()
             try:
                 with client.makefile("rb") as answer:
@@ -178,9 +222,9 @@ class RedisServer:
 
     def clients(self):
         """CLIENT LIST as dicts, without the one that asks."""
-        lines = self.command("CLIENT", "LIST").splitlines()
-        clients = [dict(item.partition("=")[::2] for item in line.split()) for line in lines]
-        return [client for client in clients if client["cmd"] != "client|list"]
+        own, text = self.pipeline([("CLIENT", "ID"), ("CLIENT", "LIST")])
+        clients = [dict(item.partition("=")[::2] for item in line.split()) for line in text.decode().splitlines()]
+        return [client for client in clients if client["id"] != str(own)]
 
     def kill_blocked(self):
         """Cuts the connections of those that wait in a blocking command."""

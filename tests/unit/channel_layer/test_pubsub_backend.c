@@ -288,19 +288,19 @@ static void flush_forgets_what_is_here(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_are_published_as_channels_redis_publishes_them),
-        cmocka_unit_test(each_member_here_gets_a_message_once_before_the_call_ends),
-        cmocka_unit_test(equal_messages_at_a_time_are_not_taken_for_one),
-        cmocka_unit_test(only_the_one_who_made_a_channel_can_add_it),
-        cmocka_unit_test(a_channel_is_reached_on_every_shard),
-        cmocka_unit_test(names_of_a_client_end_with_it),
-        cmocka_unit_test(a_prefix_of_ones_own_is_there_when_the_call_ends),
-        cmocka_unit_test(what_does_not_decode_is_counted_and_passed_over),
-        cmocka_unit_test(a_group_is_subscribed_to_while_it_has_members_here),
-        cmocka_unit_test(joins_and_leaves_in_one_turn_end_where_the_last_said),
-        cmocka_unit_test(many_joins_are_few_commands),
-        cmocka_unit_test(groups_are_listed_with_their_subscribers),
-        cmocka_unit_test(flush_forgets_what_is_here),
+        TEST(messages_are_published_as_channels_redis_publishes_them),
+        TEST(each_member_here_gets_a_message_once_before_the_call_ends),
+        TEST(equal_messages_at_a_time_are_not_taken_for_one),
+        TEST(only_the_one_who_made_a_channel_can_add_it),
+        TEST(a_channel_is_reached_on_every_shard),
+        TEST(names_of_a_client_end_with_it),
+        TEST(a_prefix_of_ones_own_is_there_when_the_call_ends),
+        TEST(what_does_not_decode_is_counted_and_passed_over),
+        TEST(a_group_is_subscribed_to_while_it_has_members_here),
+        TEST(joins_and_leaves_in_one_turn_end_where_the_last_said),
+        TEST(many_joins_are_few_commands),
+        TEST(groups_are_listed_with_their_subscribers),
+        TEST(flush_forgets_what_is_here),
     };
     return RUN_BOTH_WAYS("pubsub_backend", tests);
 }

@@ -208,6 +208,7 @@ static void a_name_that_redis_refuses_keeps_no_other_from_its_messages(void **st
     struct rig rig;
     struct call good;
     struct call bad;
+    daemon_need_version(602, "rights for channels");
     TELL(servers->look[0], "ACL SETUSER default resetchannels &asgi__group__good*");
     open_layer(&rig, servers, 1, "");
     layer_join(client(&rig, 0), slice_str("bad"), new_call(&bad));
@@ -235,6 +236,7 @@ static void what_was_not_answered_in_time_is_put_right_later(void **state)
     open_layer(&rig, servers, 1, ", \"timeout\": 0.3");
     settle(&rig, servers, 1);
     join(&rig, 1, "lobby");
+    send_to_group(&rig, "lobby", 9); /* the other connection, too, is there */
     kill(servers->daemon[0].pid, SIGSTOP);
     layer_join(client(&rig, 0), slice_str("room"), new_call(&joining));
     layer_leave(client(&rig, 1), slice_str("lobby"), new_call(&leaving));
@@ -355,6 +357,7 @@ static void nothing_is_held_for_longer_than_its_call_lasts(void **state)
     struct servers *servers = *state;
     struct rig rig;
     struct call call;
+    daemon_need_version(602, "rights for channels");
     open_layer(&rig, servers, 1, ", \"timeout\": 0.4");
     settle(&rig, servers, 1);
     join(&rig, 0, "room");
@@ -377,6 +380,7 @@ static void what_is_held_is_bounded_and_ends_with_the_layer(void **state)
     struct servers *servers = *state;
     struct rig rig;
     struct call calls[CALLS];
+    daemon_need_version(602, "rights for channels");
     uint8_t *body = calloc(1, BIG);
     assert_non_null(body);
     memcpy(body, (const uint8_t[]){0x81, 0xa1, 'n', 0xc6, 0, 0x2f, 0xff, 0xf8}, 8);
@@ -408,6 +412,7 @@ static void what_was_held_for_those_who_left_goes_to_all_others(void **state)
     struct rig rig;
     struct call sending;
     struct call leaving;
+    daemon_need_version(602, "rights for channels");
     open_layer(&rig, servers, 1, "");
     settle(&rig, servers, 1);
     join(&rig, 0, "room");
@@ -430,21 +435,21 @@ static void what_was_held_for_those_who_left_goes_to_all_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_wait_for_who_receives_again),
-        cmocka_unit_test(every_node_gets_what_is_sent_to_a_normal_channel),
-        cmocka_unit_test(what_exceeds_the_capacity_is_dropped_and_counted),
-        cmocka_unit_test(a_name_may_be_both_a_channel_and_a_group),
-        cmocka_unit_test(a_join_waits_for_the_connection),
-        cmocka_unit_test(without_redis_calls_end_as_unavailable),
-        cmocka_unit_test(calls_under_way_end_when_the_layer_does),
-        cmocka_unit_test(subscriptions_come_back_with_the_connection),
-        cmocka_unit_test(a_name_that_redis_refuses_keeps_no_other_from_its_messages),
-        cmocka_unit_test(what_was_not_answered_in_time_is_put_right_later),
-        cmocka_unit_test(what_is_sent_to_a_group_survives_the_loss_of_its_subscription),
-        cmocka_unit_test(what_is_sent_while_redis_is_away_arrives_when_it_is_back),
-        cmocka_unit_test(nothing_is_held_for_longer_than_its_call_lasts),
-        cmocka_unit_test(what_is_held_is_bounded_and_ends_with_the_layer),
-        cmocka_unit_test(what_was_held_for_those_who_left_goes_to_all_others),
+        TEST(messages_wait_for_who_receives_again),
+        TEST(every_node_gets_what_is_sent_to_a_normal_channel),
+        TEST(what_exceeds_the_capacity_is_dropped_and_counted),
+        TEST(a_name_may_be_both_a_channel_and_a_group),
+        TEST(a_join_waits_for_the_connection),
+        TEST(without_redis_calls_end_as_unavailable),
+        TEST(calls_under_way_end_when_the_layer_does),
+        TEST(subscriptions_come_back_with_the_connection),
+        TEST(a_name_that_redis_refuses_keeps_no_other_from_its_messages),
+        TEST(what_was_not_answered_in_time_is_put_right_later),
+        TEST(what_is_sent_to_a_group_survives_the_loss_of_its_subscription),
+        TEST(what_is_sent_while_redis_is_away_arrives_when_it_is_back),
+        TEST(nothing_is_held_for_longer_than_its_call_lasts),
+        TEST(what_is_held_is_bounded_and_ends_with_the_layer),
+        TEST(what_was_held_for_those_who_left_goes_to_all_others),
     };
     return RUN_BOTH_WAYS("pubsub_life", tests);
 }

@@ -21,8 +21,9 @@ static void a_message_is_stored_as_channels_redis_stores_it(void **state)
     const size_t len = 7 + 16 + 2 + strlen(THEIRS "abc");
     assert_int_equal(member->len, 12 + len);
     assert_memory_equal(member->str + 12, front, len);
-    assert_true(llabs(strtoll(reply->element[1]->str, NULL, 10) - (long long)time(NULL)) <= 1);
-    assert_non_null(strchr(reply->element[1]->str, '.'));
+    const double score = strtod(reply->element[1]->str, NULL); /* Valkey 9 prints an exponent */
+    assert_true(llabs((long long)score - (long long)time(NULL)) <= 1);
+    assert_true(score != (double)(long long)score);
     freeReplyObject(reply);
     assert_in_range(NUMBER(*state, "TTL asgi" THEIRS), 59, 60);
     rig_close(&rig);
@@ -192,12 +193,14 @@ static bool has_failed(void *ctx)
 
 static void a_cluster_of_one_node_takes_single_keys(void **state)
 {
-    char bus[8]; /* by default 10,000 above the other, which may be none */
+    /* The port of the bus is by default 10,000 above the other, which may be none. */
+    char bus[8];
     const char *const cluster[] = {"--cluster-enabled", "yes", "--cluster-port", bus, NULL};
     struct rig rig;
     struct rig_call call;
     struct rig_redis redis = {0};
     (void)state;
+    daemon_need_version(700, "a port for the bus of a cluster");
     snprintf(bus, sizeof(bus), "%u", daemon_free_port());
     daemon_start(&redis.daemon, cluster);
     rig_look(&redis);
@@ -279,16 +282,29 @@ static bool has_room(void *ctx)
     return NUMBER(ctx, "EXISTS asgi:group:room") == 1;
 }
 
+/* Whether the connection that Redis tells of changes is there, where it tells. */
+static bool is_told(void *ctx)
+{
+    const struct rig_redis *redis = ctx;
+    redisReply *reply = ask_redis(ctx, "INFO clients");
+    const bool is_none = strstr(reply->str, "tracking_clients:0") != NULL;
+    freeReplyObject(reply);
+    return redis->daemon.version < 600 || !is_none;
+}
+
 static void memberships_come_back_when_redis_was_emptied(void **state)
 {
+    const struct rig_redis *redis = *state;
     struct rig rig;
     open_settled(&rig, *state, "");
     rig.layer.groups[0] = "room";
     assert_int_equal(join(&rig, "room"), ERR_OK);
+    assert_true(rig_until(&rig, is_told, *state));
     const uint64_t start_ms = uv_now(&rig.uv);
     TELL_REDIS(*state, "FLUSHALL");
     assert_true(rig_until(&rig, has_room, *state));
-    assert_true(uv_now(&rig.uv) - start_ms < 2000);
+    /* One before 6 does not tell that it was emptied: the next beat finds out. */
+    assert_true(uv_now(&rig.uv) - start_ms < (redis->daemon.version >= 600 ? 2000 : 3000));
     assert_int_equal(NUMBER(*state, "SISMEMBER asgi:channelsd:groups:" NODE " room"), 1);
     rig_close(&rig);
 }
@@ -408,8 +424,10 @@ static void what_was_joined_during_a_flush_is_taken_out_and_what_is_being_joined
 
 static void a_flush_that_fails_halfway_leaves_memberships_whole(void **state)
 {
+    const struct rig_redis *redis = *state;
     struct rig rig;
     struct rig_call call;
+    daemon_need_version(600, "an ACL");
     open_settled(&rig, *state, "");
     rig.layer.groups[0] = "room";
     assert_int_equal(join(&rig, "room"), ERR_OK);
@@ -417,7 +435,8 @@ static void a_flush_that_fails_halfway_leaves_memberships_whole(void **state)
     call_init(&call);
     rig.b->ops->flush(rig.b, &call.call);
     assert_int_equal(rig_end(&rig, &call), ERR_UNAVAILABLE);
-    assert_non_null(strstr(call.why, "zrevrange"));
+    assert_non_null(strstr(call.why, "the user's ACL must allow it"));
+    assert_true(redis->daemon.version < 700 || strstr(call.why, "zrevrange") != NULL);
     TELL_REDIS(*state, "ACL SETUSER default +@all");
     assert_true(rig_until(&rig, has_room, *state));
     rig_close(&rig);

@@ -33,6 +33,7 @@ static void messages_arrive_once_and_leave_the_key(void **state)
 static void a_cut_connection_neither_loses_nor_doubles(void **state)
 {
     struct rig rig;
+    daemon_need_version(600, "CLIENT TRACKING: what BZPOPMIN gives is lost with the connection");
     open_settled(&rig, *state, "");
     watch(&rig, BASE);
     for (unsigned n = 0; n < 3000; n += 100) {
@@ -165,7 +166,9 @@ static bool is_out_at_once(struct rig_redis *redis, const char *settings, size_t
 
 static void where_a_message_left_for_a_moment_would_matter_it_is_not(void **state)
 {
-    assert_false(is_out_at_once(*state, "", 12, TO_GROUP));
+    const struct rig_redis *redis = *state;
+    /* What BZPOPMIN gives is out: one before 6 cannot be told to keep it. */
+    assert_int_equal(is_out_at_once(*state, "", 12, TO_GROUP), redis->daemon.version < 600);
     assert_true(is_out_at_once(*state, "", 12, TO_CONTROL)); /* another node waits for that */
     assert_true(is_out_at_once(*state, "\"capacity\": 10", 12, TO_GROUP));
     assert_true(

@@ -1,119 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The ways to a Redis: passwords, databases, unix sockets, TLS, old servers, replicas, Sentinel.
+ * The ways to a Redis: databases, unix sockets, TLS, replicas, Sentinel.
  */
 #include "tests/support/redis_link_rig.h"
 
-#define SECRET "s3cret-pass"
-
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
-
-/* Prepares a host on a port of 127.0.0.1; rig_open() follows. */
-static void prepare(struct rig *rig, unsigned port)
-{
-    char text[32];
-    rig_init(rig);
-    snprintf(text, sizeof(text), "127.0.0.1:%u", port);
-    rig->host.text = strdup(text);
-    rig->host.host = text_of("127.0.0.1");
-    rig->host.port = (uint16_t)port;
-}
-
-static void expect_up(struct rig *rig)
-{
-    rig_open(rig, 2000);
-    RUN_UNTIL(rig, rig->ups + rig->downs > 0);
-    if (rig->ups == 0)
-        fail_msg("%s", rig->why);
-    rig_expect(rig, "ECHO here", "here");
-    rig_close(rig);
-}
-
-static void expect_down(struct rig *rig, const char *word)
-{
-    rig_open(rig, 2000);
-    RUN_UNTIL(rig, rig->ups + rig->downs > 0);
-    if (rig->ups > 0)
-        fail_msg("it is up, without: %s", word);
-    if (strstr(rig->why, word) == NULL)
-        fail_msg("%s: not in: %s", word, rig->why);
-    assert_true(strstr(rig->why, SECRET) == NULL);
-    rig_close(rig);
-}
-
-/* ---- passwords ---- */
-
-static void passwords_are_checked_and_never_told(void **state)
-{
-    static const char *const with_hello[] = {"--requirepass", SECRET, NULL};
-    static const char *const without[] = {"--requirepass", SECRET, "--rename-command",
-                                          "HELLO",         "",     NULL};
-    const char *const *const servers[] = {with_hello, without};
-    (void)state;
-    for (size_t i = 0; i < UNIT_ROWS(servers); i++) {
-        struct redis_daemon p = {0};
-        struct rig rig;
-        daemon_start(&p, servers[i]);
-
-        prepare(&rig, p.port);
-        rig.host.password = text_of(SECRET);
-        expect_up(&rig);
-
-        prepare(&rig, p.port);
-        rig.host.username = text_of("default");
-        rig.host.password = text_of(SECRET);
-        expect_up(&rig);
-
-        prepare(&rig, p.port);
-        rig.host.password = text_of(SECRET "-not");
-        expect_down(&rig, "WRONGPASS");
-
-        prepare(&rig, p.port);
-        expect_down(&rig, "the host's settings need a password");
-        daemon_remove(&p);
-    }
-}
-
-static void users_of_an_acl_are_known(void **state)
-{
-    static const char *const users[] = {"--user", "app",   "on",       ">" SECRET, "~*",
-                                        "&*",     "+@all", "--user",   "narrow",   "on",
-                                        "~*",     "+echo", ">" SECRET, NULL};
-    struct redis_daemon p = {0};
-    struct rig rig;
-    struct ask ask;
-    (void)state;
-    daemon_start(&p, users);
-    prepare(&rig, p.port);
-    rig.host.username = text_of("app");
-    rig.host.password = text_of(SECRET);
-    expect_up(&rig);
-
-    prepare(&rig, p.port); /* may neither HELLO nor PING, nor name itself */
-    rig.host.username = text_of("narrow");
-    rig.host.password = text_of(SECRET);
-    rig_open(&rig, 2000);
-    rig_expect(&rig, "ECHO x", "x");
-    rig_ask(&rig, &ask, "GET key");
-    RUN_UNTIL(&rig, ask.is_answered);
-    assert_int_equal(ask.type, REDIS_REPLY_ERROR);
-    assert_true(strstr(ask.why, "the user's ACL must allow it") != NULL);
-    rig_close(&rig);
-
-    prepare(&rig, p.port);
-    rig.host.username = text_of("nobody");
-    rig.host.password = text_of(SECRET);
-    expect_down(&rig, "WRONGPASS");
-
-    prepare(&rig, p.port); /* a password that is not needed */
-    rig.host.password = text_of(SECRET);
-    expect_up(&rig);
-    daemon_remove(&p);
-}
-
-/* ---- databases, names, old servers ---- */
+/* ---- databases, names ---- */
 
 static void database_and_name_are_set(void **state)
 {
@@ -135,49 +25,6 @@ static void database_and_name_are_set(void **state)
     rig.host.db = 99;
     expect_down(&rig, "database 99: ERR DB index is out of range");
     daemon_remove(&p);
-}
-
-static void a_server_without_hello_speaks_resp2(void **state)
-{
-    static const char *const no_hello[] = {"--rename-command", "HELLO", "", NULL};
-    struct redis_daemon p = {0};
-    struct rig rig;
-    (void)state;
-    daemon_start(&p, no_hello);
-    prepare(&rig, p.port);
-    rig_open(&rig, 2000);
-    RUN_UNTIL(&rig, rig.ups == 1);
-    assert_false(redis_link_has_push(rig.link));
-    assert_true(redis_link_version(rig.link) >= 6); /* from INFO */
-    rig_expect(&rig, "ECHO x", "x");
-    rig_expect(&rig, "SUBSCRIBE a b", "subscribe b 2");
-    daemon_do(&p, "PUBLISH a hello");
-    RUN_UNTIL(&rig, rig.pushes == 1);
-    assert_string_equal(rig.push, "message a hello");
-    rig_expect(&rig, "PSUBSCRIBE a*", "psubscribe a* 3");
-    rig_expect(&rig, "UNSUBSCRIBE a b", "unsubscribe b 1");
-    daemon_do(&p, "PUBLISH ab more");
-    RUN_UNTIL(&rig, rig.pushes == 2);
-    assert_string_equal(rig.push, "pmessage a* ab more");
-    rig_expect(&rig, "PUNSUBSCRIBE a*", "punsubscribe a* 0");
-    rig_expect(&rig, "ECHO x", "x");
-    rig_close(&rig);
-    daemon_remove(&p);
-}
-
-static void a_proxy_that_closes_on_hello_is_greeted_without(void **state)
-{
-    static const char *const answers[] = {"+OK\r\n$21\r\nredis_version:5.0.14\n\r\n+PONG\r\n",
-                                          NULL};
-    struct peer peer = {.answers = answers, .closes_on = "HELLO"};
-    struct rig rig;
-    (void)state;
-    rig_open_peer(&rig, &peer, 2000);
-    RUN_UNTIL(&rig, rig.ups == 1);
-    assert_int_equal(redis_link_version(rig.link), 5);
-    assert_true(peer.conns >= 3);
-    peer_close(&peer);
-    rig_close(&rig);
 }
 
 /* ---- unix sockets, names ---- */
@@ -378,6 +225,7 @@ static void certificates_are_really_checked(void **state)
     struct redis_daemon p = {0};
     struct tls_files f;
     (void)state;
+    daemon_need(daemon_has_tls(), "TLS");
     daemon_folder(&p);
     make_files(&p, &f);
     const unsigned port = daemon_free_port();
@@ -556,11 +404,7 @@ static void sentinel_names_the_master_also_after_a_failover(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(passwords_are_checked_and_never_told),
-        cmocka_unit_test(users_of_an_acl_are_known),
         cmocka_unit_test(database_and_name_are_set),
-        cmocka_unit_test(a_server_without_hello_speaks_resp2),
-        cmocka_unit_test(a_proxy_that_closes_on_hello_is_greeted_without),
         cmocka_unit_test(a_unix_socket_is_a_host),
         cmocka_unit_test(a_host_is_looked_up_by_name),
         cmocka_unit_test(a_replica_is_left_and_its_refusal_told),

@@ -47,8 +47,9 @@ static void commands_are_answered_in_order(void **state)
     assert_int_equal(asks[2].type, REDIS_REPLY_ERROR);
     assert_string_equal(asks[1].why, "");
     assert_true(strstr(asks[2].why, "not an integer") != NULL);
-    assert_true(redis_link_is_up(rig.link) && redis_link_has_push(rig.link));
-    assert_true(redis_link_version(rig.link) >= 6);
+    assert_true(redis_link_is_up(rig.link));
+    assert_int_equal(redis_link_has_push(rig.link), p->version >= 600);
+    assert_int_equal(redis_link_version(rig.link), p->version / 100);
     assert_string_equal(redis_link_why(rig.link), "");
     assert_int_equal(rig.ups, 1);
     assert_int_equal(rig.firsts, 1);
@@ -124,6 +125,7 @@ static void an_invalidation_is_a_push(void **state)
 {
     const struct redis_daemon *p = *state;
     struct rig rig;
+    daemon_need_version(600, "CLIENT TRACKING");
     rig_open_port(&rig, p->port, 2000);
     rig_expect(&rig, "SET watched 1", "OK");
     rig_expect(&rig, "CLIENT TRACKING ON", "OK");
@@ -152,9 +154,10 @@ static void subscribing_is_answered_once_and_messages_are_pushes(void **state)
     RUN_UNTIL(&rig, rig.pushes == 2);
     assert_string_equal(rig.push, "pmessage a* ab again");
     rig_expect(&rig, "UNSUBSCRIBE a b", "unsubscribe b 1");
-    rig_ask(&rig, &ask, "SUBSCRIBE c"); /* and other commands beside it, in RESP3 */
-    rig_expect(&rig, "ECHO x", "x");
-    assert_true(ask.is_answered);
+    rig_ask(&rig, &ask, "SUBSCRIBE c");
+    if (redis_link_has_push(rig.link)) /* other commands go beside it in RESP3 */
+        rig_expect(&rig, "ECHO x", "x");
+    RUN_UNTIL(&rig, ask.is_answered);
     assert_int_equal(redis_link_command(rig.link, NULL, NULL, 0, 1, all), ERR_INVALID);
     rig_close(&rig);
 }
