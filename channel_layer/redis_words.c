@@ -16,7 +16,7 @@
     "the node that has its slot, or use a single Redis"
 
 #define DENIED "the user's ACL must allow it"
-#define SCRIPT_DENIED_6 "The user executing the script can't run this command or subcommand"
+#define SCRIPT_DENIED "The user executing the script can't run this command or subcommand"
 
 enum { SERVER_TEXT_MAX = 200 };
 
@@ -30,6 +30,7 @@ static const struct {
     {"CROSSSLOT", CLUSTER},
     {"DENIED", "set a password there, or bind it to this network"},
     {"ERR ACL failure in script:", DENIED},
+    {"ERR " SCRIPT_DENIED, DENIED},
     {"LOADING", "it is tried again"},
     {"MISCONF", "Redis takes no writes because it could not save to disk: see its log"},
     {"MOVED", CLUSTER},
@@ -37,7 +38,7 @@ static const struct {
     {"NOPERM", DENIED},
     {"OOM", "Redis has reached its maxmemory: raise it, or remove data"},
     {"READONLY", "this Redis is a replica: name its master, or use Sentinel"},
-    {SCRIPT_DENIED_6, DENIED},
+    {SCRIPT_DENIED, DENIED},
     {"WRONGPASS", "see username and password in the host's settings"},
     {"WRONGTYPE", "another program uses this key: choose another prefix"},
 };
@@ -82,7 +83,7 @@ bool redis_is_error(const struct redisReply *reply, const char *code)
 bool redis_is_denied(const struct redisReply *reply)
 {
     return redis_is_error(reply, "NOPERM") || redis_is_error(reply, "ERR ACL failure in script:") ||
-           redis_is_error(reply, SCRIPT_DENIED_6);
+           redis_is_error(reply, SCRIPT_DENIED) || redis_is_error(reply, "ERR " SCRIPT_DENIED);
 }
 
 enum redis_trouble redis_trouble_of(const struct redisReply *reply)

@@ -378,6 +378,27 @@ static void a_wait_for_a_normal_channel_is_told_of_the_next_message(void **state
     assert_int_equal(NUMBER(*state, "DBSIZE"), 1);
 }
 
+static bool has_failed(void *ctx)
+{
+    return ((const struct rig *)ctx)->layer.failed > 0;
+}
+
+static void a_wait_that_redis_forbids_ends_with_what_to_do(void **state)
+{
+    struct rig rig;
+    daemon_need_version(600, "ACL");
+    open_settled(&rig, *state, "");
+    TELL_REDIS(*state, "ACL SETUSER default -zrange");
+    put_messages(*state, "asgijobs", "jobs", 0, 1);
+    rig.b->ops->want(rig.b, slice_str("jobs"), 1);
+    assert_true(rig_until(&rig, has_failed, &rig));
+    assert_int_equal(rig.layer.failed_err, ERR_ACCESS);
+    assert_non_null(strstr(rig.layer.failed_why, "the user's ACL must allow it"));
+    TELL_REDIS(*state, "ACL SETUSER default +zrange");
+    rig_close(&rig);
+    assert_int_equal(NUMBER(*state, "ZCARD asgijobs"), 1);
+}
+
 static void what_a_dead_worker_of_channels_redis_left_comes_first(void **state)
 {
     struct rig rig;
@@ -544,6 +565,7 @@ int main(void)
         TEST(without_being_told_messages_are_waited_for),
         TEST(what_is_wanted_is_taken_and_what_is_not_handled_goes_back),
         TEST(a_wait_for_a_normal_channel_is_told_of_the_next_message),
+        TEST(a_wait_that_redis_forbids_ends_with_what_to_do),
         TEST(what_a_dead_worker_of_channels_redis_left_comes_first),
         TEST(a_message_that_was_moved_unseen_goes_back),
         TEST(the_members_and_messages_of_a_dead_node_are_seen_to),
