@@ -14,7 +14,7 @@ SCENARIOS ?=
 QUICK ?=
 export PORT HOST PYTHON
 
-.PHONY: help demo test deps test-deps fuzz-deps release dev tsan fuzz bench lint tidy format install clean
+.PHONY: help demo test deps test-deps fuzz-deps release dev tsan fuzz bench bench-layer lint tidy format install clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -59,6 +59,10 @@ bench: release ## the figures of docs/performance.md, beside other servers (ROUN
 	cmake --build --preset release --target channelsd-load -j $(JOBS)
 	@scripts/venv.sh build/venv/bench bench/requirements.txt
 	@$(PYTHON) -m bench --rounds '$(ROUNDS)' --seconds '$(SECONDS)' --servers '$(SERVERS)' --scenarios '$(SCENARIOS)' $(bench_mode)
+
+bench-layer: release ## what the channel layer costs its senders and receivers, beside channels_redis
+	@scripts/venv.sh build/venv/bench bench/requirements.txt
+	@$(PYTHON) -m bench.layer
 
 lint: release ## the rules that a program can check: CONTRIBUTING.md
 	@scripts/lint.sh

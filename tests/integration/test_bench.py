@@ -186,6 +186,27 @@ def test_figures_of_channelsd(bench):
         assert f"performance/{name}.svg" in document
 
 
+def test_figures_of_the_layer():
+    command = [sys.executable, "-m", "bench.layer", "--rounds", "1", "--count", "100", "--pause", "0.5"]
+    command += ["--channelsd", str(binary()), "--venv", sys.prefix]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    assert len(rows) == 4
+    for title, stock, ours, ratio, node, _ in rows:
+        assert float(stock) > float(ours) > 0, title
+        assert ratio == f"1/{float(ratio[2:]):.1f}"
+        assert float(node) >= 0
+
+
+def test_the_layers_figures_need_a_node(tmp_path):
+    broken = script(tmp_path, "exit 3")
+    command = [sys.executable, "-m", "bench.layer", "--channelsd", str(broken), "--venv", sys.prefix]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "bench: channelsd layer serve ended with 3"
+
+
 def test_a_lying_server_is_marked(bench, tmp_path):
     liar = script(tmp_path, f'exec {sys.executable} {LIAR} drop "$@"')
     done = bench("--scenarios", "bare_echo_w8", server_binary=liar)

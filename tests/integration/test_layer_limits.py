@@ -91,7 +91,9 @@ def test_a_process_that_is_refused_is_told_where_to_look(serve, tmp_path):
                 f"try:\n    asyncio.run(asyncio.wait_for({call}, 10))\n"
                 "except ChannelLayerUnavailable as error:\n    print(error)\n"
             )
-            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+            )
             assert "layer.refused" in done.stdout, done
     server.log_has(rb"layer\.refused")
 
