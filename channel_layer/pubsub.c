@@ -19,7 +19,6 @@ enum {
     BUFFER_KEEP = 1024 * 1024, /* bytes of a scratch buffer that are kept from turn to turn */
 };
 
-/* A call that ends in the next turn. */
 /* A flush: groups are forgotten behind its end. */
 struct pubsub_flush {
     struct layer_call call;
@@ -102,6 +101,8 @@ static void on_deadline(uv_timer_t *timer)
     const uint64_t now_ms = uv_now(b->uv);
     pubsub_expire_returns(b, now_ms);
     pubsub_expire_promises(b, now_ms);
+    for (unsigned i = 0; i < b->shard_count; i++)
+        pubsub_nodes_run(&b->shards[i], now_ms);
     pubsub_set_deadline(b);
 }
 
@@ -109,10 +110,15 @@ void pubsub_set_deadline(struct pubsub_backend *b)
 {
     uint64_t due_ms = UINT64_MAX;
     if (!dlist_is_empty(&b->returning))
-        due_ms = CONTAINER_OF(b->returning.next, struct pubsub_group_send, by_age)->deadline_ms;
+        due_ms =
+            CONTAINER_OF(b->returning.next, struct pubsub_group_send, by_age)->wait.deadline_ms;
     if (!dlist_is_empty(&b->promises)) {
         const uint64_t other_ms =
             CONTAINER_OF(b->promises.next, struct pubsub_promise, by_age)->deadline_ms;
+        due_ms = other_ms < due_ms ? other_ms : due_ms;
+    }
+    for (unsigned i = 0; i < b->shard_count; i++) {
+        const uint64_t other_ms = pubsub_nodes_due_ms(&b->shards[i]);
         due_ms = other_ms < due_ms ? other_ms : due_ms;
     }
     if (b->is_closing || due_ms == UINT64_MAX)
@@ -180,6 +186,8 @@ static void free_backend(struct pubsub_backend *b)
 {
     for (unsigned i = 0; i < b->shard_count; i++)
         pubsub_subscriber_deinit(&b->shards[i].subscriber);
+    for (unsigned i = 0; i < b->shard_count; i++)
+        pubsub_nodes_deinit(&b->shards[i]);
     pubsub_normals_deinit(b);
     wire_deinit(&b->wire);
     buf_deinit(&b->sealed);
@@ -226,6 +234,7 @@ static void close_all(struct pubsub_backend *b)
     for (unsigned i = 0; i < b->shard_count; i++) {
         close_link(b, b->shards[i].link);
         close_link(b, b->shards[i].subscriber.link);
+        pubsub_nodes_end(&b->shards[i]);
     }
     pubsub_end_promises(b);
     pubsub_end_all_returns(b);
@@ -257,6 +266,7 @@ static void on_tick(uv_timer_t *tick)
     for (unsigned i = 0; i < b->shard_count; i++) {
         struct pubsub_shard *shard = &b->shards[i];
         pubsub_subs_tick(shard);
+        pubsub_nodes_tick(shard);
         if (must_ping) {
             ping(shard, shard->link);
             ping(shard, shard->subscriber.link);
@@ -268,8 +278,7 @@ static void on_tick(uv_timer_t *tick)
 void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link)
 {
     const struct slice word = slice_str("PING"); /* a link for which something waits is eager */
-    if (!shard->backend->is_closing && !redis_link_is_up(link) &&
-        redis_link_command(link, NULL, NULL, 0, 1, &word) != ERR_OK)
+    if (!shard->backend->is_closing && redis_link_command(link, NULL, NULL, 0, 1, &word) != ERR_OK)
         log_event(LOG_DEBUG, "layer.pubsub.unasked", "host=%s", shard->host->text);
 }
 
@@ -282,12 +291,14 @@ static void on_command_up(void *ctx, bool is_first)
         layer_stats(shard->backend->base.layer)->reconnects++;
     log_event(LOG_INFO, "layer.redis.up", "host=%s version=%u", shard->host->text,
               redis_link_version(shard->link));
+    pubsub_nodes_command_up(shard);
 }
 
 static void on_command_down(void *ctx, const char *why)
 {
-    const struct pubsub_shard *shard = ctx;
+    struct pubsub_shard *shard = ctx;
     log_event(LOG_WARN, "layer.redis.down", "host=%s why=\"%s\"", shard->host->text, why);
+    pubsub_nodes_command_down(shard);
 }
 
 static void on_command_push(void *ctx, const struct redisReply *reply)
@@ -297,6 +308,7 @@ static void on_command_push(void *ctx, const struct redisReply *reply)
 }
 
 static const struct redis_link_ops command_ops = {
+    .ends_unsent = true, /* others may have to be waited for before it is published */
     .up = on_command_up,
     .down = on_command_down,
     .push = on_command_push,
@@ -326,6 +338,7 @@ static enum err open_shard(struct pubsub_backend *b, unsigned index)
     shard->backend = b;
     shard->host = &b->config->hosts[index];
     b->shard_count = index + 1;
+    pubsub_nodes_init(shard);
     const enum err err = redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms,
                                          &command_ops, shard);
     const enum err other = pubsub_subscriber_open(shard);

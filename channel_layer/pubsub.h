@@ -14,9 +14,10 @@
  * that comes back (backend_ops.carries_back), so that each gets it once and in order; the call ends
  * when it came.
  *
- * At most once: what others publish while a link that subscribes is down is lost. What is sent here
- * to a group that clients of this node are in waits meanwhile until the group is subscribed to
- * again; what was published already and can come back no more is delivered to them all the same.
+ * At most once: what channels_redis publishes while a link that subscribes is down is lost. What is
+ * sent here after a loss waits until all nodes are subscribed again (pubsub_nodes.h), and to a
+ * group that clients of this node are in until that very group is; what was published already and
+ * can come back no more is delivered to them all the same.
  *
  * Life: OPEN -> CLOSING (links and handles end) -> gone. Connections that end take the
  * subscriptions with them.
@@ -28,6 +29,7 @@
 
 #include "channel_layer/backend.h"
 #include "channel_layer/endings.h"
+#include "channel_layer/pubsub_nodes.h"
 #include "channel_layer/pubsub_normal.h"
 #include "channel_layer/pubsub_promises.h"
 #include "channel_layer/pubsub_subs.h"
@@ -55,6 +57,7 @@ struct pubsub_shard {
     const struct redis_host *host;
     struct redis_link *link; /* for commands */
     struct pubsub_subscriber subscriber;
+    struct pubsub_nodes nodes;
 };
 
 struct pubsub_backend {
@@ -69,9 +72,10 @@ struct pubsub_backend {
     struct endings endings;
     struct dlist returning; /* struct pubsub_group_send, the oldest first */
     struct dlist promises;  /* struct pubsub_promise, by their deadlines */
+    uint64_t sends;         /* so far */
     struct pubsub_normals normals;
     uv_idle_t turn;      /* active: something is to be done before the loop waits again */
-    uv_timer_t deadline; /* of the oldest that returns or was promised */
+    uv_timer_t deadline; /* of the oldest that returns, was promised or is held */
     uv_timer_t tick;
     unsigned ticks;
     struct pubsub_notice decode_notice;
@@ -108,7 +112,7 @@ struct slice pubsub_glob(struct pubsub_glob *out, struct slice name);
 void pubsub_end_later(struct pubsub_backend *b, struct layer_call *call, enum err err,
                       const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* A link that is between two attempts to connect makes the next one soon: there is reason to think
- * that it succeeds, or somebody waits for it. */
+ * that it succeeds, or somebody waits for it. One that only seems to be up finds that out. */
 void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link);
 /* Something is to be done in the next turn, or at a deadline. */
 void pubsub_wake_turn(struct pubsub_backend *b);
@@ -119,18 +123,19 @@ bool pubsub_notice(struct pubsub_backend *b, struct pubsub_notice *notice, uint6
 
 /* ---- sending (pubsub_send.c) ---- */
 
-/* A group_send on its way: held until the group is subscribed to again, or published and yet to
- * come back. */
+/* A group_send on its way: held until all nodes are back, or until the group is subscribed to
+ * again, or published and yet to come back. */
 struct pubsub_group_send {
     struct dlist link;   /* sub->held or sub->returns; alone: does not have to come back, or has */
     struct dlist by_age; /* backend->returning; alone alike */
+    struct redis_held wait; /* shard->nodes; @link and @by_age are alone then */
+    uint64_t number;
     struct pubsub_shard *shard;
     struct pubsub_sub *sub; /* while @link is in one of its lists */
     struct layer_call *call;
     struct slice group; /* these two are the layer's, until the call ends */
     struct slice body;
     uint64_t body_hash;
-    uint64_t deadline_ms;
     bool is_held;
     bool is_answered; /* Redis has published it */
     bool is_lost;     /* the connection by which it was to come back is lost, and it had not come */

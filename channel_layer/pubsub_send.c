@@ -8,9 +8,12 @@
  * node publishes the very same ones at that moment, the call ends with theirs. It is delivered all
  * the same: this is about the end of the call only.
  *
- * When the connection that subscribes is lost:
- *   what is sent then     is held until Redis has confirmed the group's subscription again, within
- *                         the bounds of a link's queue, until the call's time is over
+ * When a connection is lost:
+ *   what is sent then     is held until all nodes are back (pubsub_nodes.h), to a channel as well:
+ *                         others are to be there to get it; and then, to a group that clients of
+ *                         this node are in, until Redis has confirmed the group's subscription
+ *                         again; within the bounds of a link's queue, until the call's time is over
+ *   what was not sent     alike
  *   what was published    can come back no more, and is delivered to the own members from here
  *   what is on its way    the same when Redis answers before it is asked for a new subscription;
  *                         otherwise it may come by that one, and when it does not, nobody knows
@@ -70,12 +73,78 @@ static enum err outcome(enum err err, const redisReply *reply)
     return err == ERR_OK && reply->type == REDIS_REPLY_ERROR ? ERR_UNAVAILABLE : err;
 }
 
+/* Whether the link was lost before it sent what it was given, and there is time to do it again. */
+static bool was_unsent(const struct pubsub_shard *shard, enum err err, const redisReply *reply,
+                       uint64_t deadline_ms)
+{
+    return err == ERR_UNAVAILABLE && reply == NULL && !shard->backend->is_closing &&
+           !pubsub_nodes_are_whole(shard) && uv_now(shard->backend->uv) < deadline_ms;
+}
+
+static unsigned left_ms(const struct pubsub_shard *shard, uint64_t deadline_ms)
+{
+    const uint64_t now_ms = uv_now(shard->backend->uv);
+    return deadline_ms > now_ms ? (unsigned)(deadline_ms - now_ms) : 1;
+}
+
 /* ---- to a channel ---- */
+
+/* A message to a channel on its way. */
+struct pubsub_single {
+    struct redis_held wait; /* shard->nodes */
+    uint64_t number;
+    struct pubsub_shard *shard;
+    struct layer_call *call;
+    size_t channel_len;
+    size_t body_len;
+    uint8_t bytes[]; /* the channel, the body */
+};
+
+static void give_single(struct pubsub_single *single);
 
 static void on_sent(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
-    struct layer_call *call = ctx;
+    struct pubsub_single *single = ctx;
+    struct layer_call *call = single->call;
+    if (was_unsent(single->shard, err, reply, single->wait.deadline_ms)) {
+        give_single(single);
+        return;
+    }
+    mem_free(single);
     call->done(call, outcome(err, reply), why);
+}
+
+static void on_single_released(struct redis_held *held, enum err err, const char *why)
+{
+    struct pubsub_single *single = CONTAINER_OF(held, struct pubsub_single, wait);
+    if (err == ERR_OK) {
+        give_single(single);
+        return;
+    }
+    pubsub_end_later(single->shard->backend, single->call, err, "%s", why);
+    mem_free(single);
+}
+
+/* To Redis, or to what is held. */
+static void give_single(struct pubsub_single *single)
+{
+    struct pubsub_shard *shard = single->shard;
+    const struct slice channel = slice_make(single->bytes, single->channel_len);
+    const struct slice body = slice_make(single->bytes + channel.len, single->body_len);
+    const unsigned timeout_ms = left_ms(shard, single->wait.deadline_ms);
+    enum err err = ERR_OK;
+    if (!pubsub_nodes_are_whole(shard)) {
+        err = pubsub_nodes_hold(shard, &single->wait, single->number);
+    } else if (seal(shard->backend, body, single->call)) {
+        err = publish(shard, channel, on_sent, single, timeout_ms);
+    } else {
+        mem_free(single);
+        return;
+    }
+    if (err == ERR_OK)
+        return;
+    end_refused(shard, single->call, err);
+    mem_free(single);
 }
 
 void pubsub_send(struct backend *base, struct slice channel, struct slice body,
@@ -83,11 +152,25 @@ void pubsub_send(struct backend *base, struct slice channel, struct slice body,
 {
     struct pubsub_backend *b = pubsub_of(base);
     struct pubsub_shard *shard = pubsub_shard_of(b, channel);
-    if (!seal(b, body, call))
+    const size_t size = sizeof(struct pubsub_single) + channel.len + body.len;
+    struct pubsub_single *single = mem_try(size);
+    if (single == NULL) {
+        end_refused(shard, call, ERR_NOMEM);
         return;
-    const enum err err = publish(shard, channel, on_sent, call, 0);
-    if (err != ERR_OK)
-        end_refused(shard, call, err);
+    }
+    *single = (struct pubsub_single){
+        .wait = {.deadline_ms = uv_now(b->uv) + b->config->timeout_ms,
+                 .bytes = size,
+                 .released = on_single_released},
+        .number = b->sends++,
+        .shard = shard,
+        .call = call,
+        .channel_len = channel.len,
+        .body_len = body.len,
+    };
+    memcpy(single->bytes, channel.ptr, channel.len);
+    memcpy(single->bytes + channel.len, body.ptr, body.len);
+    give_single(single);
 }
 
 /* ---- to a group ---- */
@@ -137,9 +220,16 @@ static void finish_unknown(struct pubsub_group_send *send)
     finish(send, ERR_TIMEOUT, why);
 }
 
+static void give(struct pubsub_group_send *send);
+
 static void on_group_sent(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
     struct pubsub_group_send *send = ctx;
+    if (was_unsent(send->shard, err, reply, send->wait.deadline_ms)) {
+        forget(send);
+        give(send);
+        return;
+    }
     err = outcome(err, reply);
     send->is_answered = true;
     if (err != ERR_OK)
@@ -160,11 +250,9 @@ static uint64_t hash_of(const struct pubsub_backend *b, struct slice payload)
 /* False: the call ends, and @send is gone. */
 static bool publish_to_group(struct pubsub_group_send *send, struct slice name)
 {
-    struct pubsub_backend *b = send->shard->backend;
-    const uint64_t now_ms = uv_now(b->uv);
-    const uint64_t left_ms = send->deadline_ms > now_ms ? send->deadline_ms - now_ms : 1;
-    if (seal(b, send->body, send->call)) {
-        const enum err err = publish(send->shard, name, on_group_sent, send, (unsigned)left_ms);
+    const unsigned timeout_ms = left_ms(send->shard, send->wait.deadline_ms);
+    if (seal(send->shard->backend, send->body, send->call)) {
+        const enum err err = publish(send->shard, name, on_group_sent, send, timeout_ms);
         if (err == ERR_OK)
             return true;
         end_refused(send->shard, send->call, err);
@@ -174,10 +262,20 @@ static bool publish_to_group(struct pubsub_group_send *send, struct slice name)
     return false;
 }
 
+static struct pubsub_group_send *send_of(struct dlist *by_age)
+{
+    return CONTAINER_OF(by_age, struct pubsub_group_send, by_age);
+}
+
+/* Its place is nearly always the end. */
 static void note_deadline(struct pubsub_group_send *send)
 {
     struct pubsub_backend *b = send->shard->backend;
-    dlist_append(&b->returning, &send->by_age);
+    struct dlist *before = b->returning.prev;
+    dlist_remove(&send->by_age);
+    while (before != &b->returning && send_of(before)->wait.deadline_ms > send->wait.deadline_ms)
+        before = before->prev;
+    dlist_append(before->next, &send->by_age);
     if (b->returning.next == &send->by_age)
         pubsub_set_deadline(b);
 }
@@ -210,31 +308,67 @@ static void hold(struct pubsub_group_send *send, struct pubsub_sub *sub)
     note_deadline(send);
 }
 
+static void on_group_released(struct redis_held *held, enum err err, const char *why)
+{
+    struct pubsub_group_send *send = CONTAINER_OF(held, struct pubsub_group_send, wait);
+    if (err == ERR_OK) {
+        give(send);
+        return;
+    }
+    pubsub_end_later(send->shard->backend, send->call, err, "%s", why);
+    mem_free(send);
+}
+
+/* Until all nodes are back. */
+static void hold_for_all(struct pubsub_group_send *send)
+{
+    dlist_remove(&send->by_age);
+    const enum err err = pubsub_nodes_hold(send->shard, &send->wait, send->number);
+    if (err == ERR_OK)
+        return;
+    end_refused(send->shard, send->call, err);
+    mem_free(send);
+}
+
+/* To Redis, or to what is held; it is in no list but @by_age. */
+static void give(struct pubsub_group_send *send)
+{
+    struct pubsub_shard *shard = send->shard;
+    struct pubsub_name text;
+    const struct slice name = pubsub_group_name(shard->backend, &text, send->group);
+    struct pubsub_sub *sub = pubsub_find_sub(shard, name);
+    if (!pubsub_nodes_are_whole(shard)) {
+        hold_for_all(send);
+    } else if (sub != NULL && pubsub_sub_is_away(sub)) {
+        hold(send, sub);
+    } else if (!publish_to_group(send, name)) {
+        return;
+    } else if (sub != NULL && sub->is_group && sub->state == SUB_IN) {
+        expect_back(send, sub);
+        note_deadline(send);
+    } else {
+        dlist_remove(&send->by_age); /* it has no members here, or no more */
+    }
+}
+
 void pubsub_group_send(struct backend *base, struct slice group, struct slice body,
                        struct layer_call *call, struct backend_own *own)
 {
     struct pubsub_backend *b = pubsub_of(base);
     struct pubsub_name text;
     (void)own; /* nobody is in a group singly */
-    const struct slice name = pubsub_group_name(b, &text, group);
-    struct pubsub_shard *shard = pubsub_shard_of(b, name);
-    struct pubsub_sub *sub = pubsub_find_sub(shard, name);
     struct pubsub_group_send *send = mem_alloc(sizeof(*send));
-    send->shard = shard;
+    send->shard = pubsub_shard_of(b, pubsub_group_name(b, &text, group));
+    send->number = b->sends++;
     send->call = call;
     send->group = group;
     send->body = body;
-    send->deadline_ms = uv_now(b->uv) + b->config->timeout_ms;
+    send->wait.deadline_ms = uv_now(b->uv) + b->config->timeout_ms;
+    send->wait.bytes = held_size(send);
+    send->wait.released = on_group_released;
     dlist_init(&send->link);
     dlist_init(&send->by_age);
-    if (sub != NULL && pubsub_sub_is_away(sub)) {
-        hold(send, sub);
-        return;
-    }
-    if (!publish_to_group(send, name) || sub == NULL || !sub->is_group || sub->state != SUB_IN)
-        return;
-    expect_back(send, sub);
-    note_deadline(send);
+    give(send);
 }
 
 void pubsub_release(struct pubsub_sub *sub)
@@ -243,17 +377,11 @@ void pubsub_release(struct pubsub_sub *sub)
     struct dlist *node = NULL;
     if (pubsub_sub_is_away(sub))
         return;
-    const bool is_back = sub->is_group && sub->state == SUB_IN;
     while ((node = dlist_take_first(&sub->held)) != NULL) {
         struct pubsub_group_send *send = CONTAINER_OF(node, struct pubsub_group_send, link);
         s->held_bytes -= held_size(send);
         send->is_held = false;
-        if (!publish_to_group(send, sub->name))
-            continue;
-        if (is_back)
-            expect_back(send, sub);
-        else
-            dlist_remove(&send->by_age); /* its members here have left */
+        give(send);
     }
 }
 
@@ -332,9 +460,8 @@ static void expire(struct pubsub_group_send *send)
 void pubsub_expire_returns(struct pubsub_backend *b, uint64_t now_ms)
 {
     while (!dlist_is_empty(&b->returning)) {
-        struct pubsub_group_send *send =
-            CONTAINER_OF(b->returning.next, struct pubsub_group_send, by_age);
-        if (send->deadline_ms > now_ms)
+        struct pubsub_group_send *send = send_of(b->returning.next);
+        if (send->wait.deadline_ms > now_ms)
             return;
         expire(send);
     }
@@ -344,8 +471,7 @@ void pubsub_expire_returns(struct pubsub_backend *b, uint64_t now_ms)
 void pubsub_end_all_returns(struct pubsub_backend *b)
 {
     while (!dlist_is_empty(&b->returning)) {
-        struct pubsub_group_send *send =
-            CONTAINER_OF(b->returning.next, struct pubsub_group_send, by_age);
+        struct pubsub_group_send *send = send_of(b->returning.next);
         const bool was_held = send->is_held;
         send->is_lost = false;
         forget(send);

@@ -68,9 +68,21 @@ struct pubsub_sub *pubsub_make_sub(struct pubsub_shard *shard, struct slice name
     return sub;
 }
 
+/* It is back, or will not be: nobody waits for it any more. */
+static void stop_missing(struct pubsub_sub *sub)
+{
+    struct pubsub_shard *shard = sub->shard;
+    if (!sub->is_missed)
+        return;
+    sub->is_missed = false;
+    if (--shard->subscriber.missed == 0)
+        pubsub_wake_turn(shard->backend);
+}
+
 static void free_sub(struct pubsub_sub *sub)
 {
     assert(dlist_is_empty(&sub->waits) && dlist_is_empty(&sub->held));
+    stop_missing(sub);
     pubsub_forget_returns(sub);
     strmap_remove(map_of(sub->shard, sub->is_pattern), &sub->by_name);
     dlist_remove(&sub->link);
@@ -100,6 +112,7 @@ void pubsub_sub_changed(struct pubsub_sub *sub)
 static void defer(struct pubsub_sub *sub)
 {
     pubsub_release(sub);
+    stop_missing(sub);
     dlist_remove(&sub->link);
     if (!is_wanted(sub) && sub->state == SUB_OUT)
         free_sub(sub);
@@ -159,6 +172,7 @@ static void answered(const struct pubsub_command *command, struct pubsub_sub *su
     if (sub->state == SUB_IN) {
         sub->is_alone = false;
         sub->is_joined = sub->is_group;
+        stop_missing(sub);
     }
     if (is_refused)
         refuse(command, sub, why, &broken);
@@ -243,6 +257,8 @@ void pubsub_settle(struct pubsub_shard *shard)
                 give(shard, &lists[i / 2][i % 2], i % 2 == 1);
             else
                 (void)dlist_take_first(&lists[i / 2][i % 2]); /* all begin anew then */
+    if (shard->subscriber.missed == 0)
+        pubsub_nodes_announce(shard);
 }
 
 void pubsub_subs_tick(struct pubsub_shard *shard)
@@ -256,14 +272,16 @@ void pubsub_subs_tick(struct pubsub_shard *shard)
 
 /* ---- the connection ---- */
 
-static void enter_all(struct strmap *map, struct dlist *changed)
+static void enter_all(struct pubsub_subscriber *s, struct strmap *map)
 {
     for (struct strmap_entry *e = strmap_next(map, NULL); e != NULL; e = strmap_next(map, e)) {
         struct pubsub_sub *sub = sub_of(e);
         if (sub->state != SUB_OUT)
-            continue; /* a command that was not sent yet */
+            continue; /* its command has not ended yet */
         dlist_remove(&sub->link);
-        dlist_append(changed, &sub->link);
+        dlist_append(&s->changed, &sub->link);
+        s->missed += sub->is_missed ? 0 : 1;
+        sub->is_missed = true;
     }
 }
 
@@ -271,8 +289,11 @@ static void on_up(void *ctx, bool is_first)
 {
     struct pubsub_shard *shard = ctx;
     struct pubsub_subscriber *s = &shard->subscriber;
-    enter_all(&s->channels, &s->changed);
-    enter_all(&s->patterns, &s->changed);
+    pubsub_nodes_subscriber_up(shard);
+    if (is_first)
+        pubsub_nodes_announce(shard); /* nobody waits for one that was not there before */
+    enter_all(s, &s->channels);
+    enter_all(s, &s->patterns);
     if (!is_first) {
         layer_stats(shard->backend->base.layer)->reconnects++;
         log_event(LOG_WARN, "layer.pubsub.gap",
@@ -306,6 +327,7 @@ static void on_down(void *ctx, const char *why)
     dlist_init(&returns);
     leave_all(&shard->subscriber.channels, &returns);
     leave_all(&shard->subscriber.patterns, &returns);
+    pubsub_nodes_subscriber_down(shard);
     pubsub_end_returns(&returns); /* last: what these bring about may be anything */
 }
 
@@ -314,7 +336,12 @@ static void on_push(void *ctx, const redisReply *push)
     pubsub_arrived(ctx, push);
 }
 
-static const struct redis_link_ops subscriber_ops = {.up = on_up, .down = on_down, .push = on_push};
+static const struct redis_link_ops subscriber_ops = {
+    .ends_unsent = true, /* what was lost is subscribed to anew, in order */
+    .up = on_up,
+    .down = on_down,
+    .push = on_push,
+};
 
 enum err pubsub_subscriber_open(struct pubsub_shard *shard)
 {

@@ -9,7 +9,7 @@
  * How: what was changed in a turn goes out at its end in few commands. A command that Redis refuses
  * is repeated name by name, so that one name that an ACL forbids keeps no other from its messages.
  * With the connection every subscription is gone; when it is up again all of them are made anew
- * before anything else.
+ * before anything else, and then the node announces itself (pubsub_nodes.h).
  *
  * Thread: the loop's.
  */
@@ -40,6 +40,7 @@ struct pubsub_subscriber {
     struct dlist changed;  /* those to be settled in the next turn */
     struct dlist deferred; /* and those at the next tick */
     size_t held_bytes;     /* of what waits in struct pubsub_sub.held */
+    size_t missed;         /* names that are not back yet since the connection is */
 };
 
 /* DOUBT: the answer did not come in time. */
@@ -58,6 +59,7 @@ struct pubsub_sub {
     struct pubsub_normal *normal; /* by those who receive; NULL: nobody does */
     bool is_kept;                 /* while groups are dropped */
     bool is_alone;                /* was refused together with others */
+    bool is_missed;               /* is one of subscriber->missed */
     struct dlist waits;           /* struct pubsub_wait: until it is IN */
     struct dlist held;            /* struct pubsub_group_send: while it is away */
     struct dlist returns;         /* the same: until they come back */

@@ -72,7 +72,7 @@ struct redis_link {
     struct buf batch;
     struct redis_conn *conn;
     size_t sentinel;      /* which answered last */
-    bool is_adding_first; /* inside up() */
+    bool is_adding_first; /* inside up(), or as long as it is (ops->ends_unsent) */
     bool was_up;
     bool is_down_told;
     bool is_down_to_tell;
@@ -194,8 +194,7 @@ static void drop(struct redis_link *link)
 {
     struct redis_conn *conn = link->conn;
     link->conn = NULL;
-    link->is_broken = false;
-    link->is_subscriber = false;
+    link->is_broken = link->is_subscriber = link->is_adding_first = false;
     link->timeouts_in_row = 0;
     if (conn != NULL)
         redis_conn_close(conn);
@@ -371,7 +370,7 @@ static void on_ready(void *ctx)
     link->up_ms = uv_now(link->uv);
     link->is_adding_first = true;
     link->ops->up(link->ctx, is_first);
-    link->is_adding_first = false;
+    link->is_adding_first = link->ops->ends_unsent && link->state == LINK_UP;
     next_turn(link);
 }
 

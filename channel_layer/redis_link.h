@@ -31,6 +31,9 @@ struct redis_link;
 enum { REDIS_LINK_QUEUE_BYTES = 8 * 1024 * 1024 };
 
 struct redis_link_ops {
+    /* A command that is given while it is up ends with ERR_UNAVAILABLE when the connection is lost
+     * before it was sent; else it waits for the next. */
+    bool ends_unsent;
     /* Ready for commands; also after each loss. @is_first tells the first time. Commands given
      * inside go before those that waited; they end with the connection when it is lost first. */
     void (*up)(void *ctx, bool is_first);

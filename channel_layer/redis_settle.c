@@ -18,21 +18,15 @@ static uint64_t now_of(const struct redis_shard *shard)
     return uv_now(shard->backend->uv);
 }
 
-static struct redis_held *held_of(struct dlist *node)
-{
-    return CONTAINER_OF(node, struct redis_held, link);
-}
-
 void redis_settle_init(struct redis_shard *shard)
 {
     shard->settle = (struct redis_settle){.state = SETTLE_WHOLE};
-    dlist_init(&shard->settle.held);
+    redis_held_init(&shard->settle.held);
 }
 
 void redis_settle_deinit(struct redis_shard *shard)
 {
-    assert(dlist_is_empty(&shard->settle.held) && shard->settle.held_bytes == 0);
-    (void)shard;
+    redis_held_deinit(&shard->settle.held);
 }
 
 bool redis_has_settled(const struct redis_shard *shard)
@@ -46,24 +40,6 @@ uint32_t redis_settle_losses(const struct redis_shard *shard)
 }
 
 /* ---- what is held ---- */
-
-static struct redis_held *take_first(struct redis_settle *s)
-{
-    struct redis_held *held = held_of(dlist_take_first(&s->held));
-    s->held_bytes -= held->bytes;
-    return held;
-}
-
-/* Those that come before what is held already are few and come together: they are counted from the
- * front. */
-static void insert(struct redis_settle *s, struct redis_held *held)
-{
-    struct dlist *at = &s->held;
-    if (!dlist_is_empty(at) && held_of(s->held.prev)->number > held->number)
-        for (at = s->held.next; held_of(at)->number < held->number;)
-            at = at->next;
-    dlist_append(at, &held->link); /* before @at */
-}
 
 static void hurry(struct redis_shard *shard)
 {
@@ -95,14 +71,9 @@ enum err redis_settle_hold(struct redis_shard *shard, struct redis_held *held, u
     assert(s->state != SETTLE_WHOLE);
     if (shard->backend->state != REDIS_OPEN)
         return ERR_CLOSED;
-    if (s->held_bytes > 0 && s->held_bytes + held->bytes > REDIS_HELD_BYTES) {
-        s->failed_count++;
-        return ERR_TOO_BIG;
-    }
-    held->number = number;
-    insert(s, held);
-    s->held_bytes += held->bytes;
-    s->held_count++;
+    const enum err err = redis_held_add(&s->held, held, number);
+    if (err != ERR_OK)
+        return err;
     poke(shard);
     hurry(shard);
     return ERR_OK;
@@ -110,24 +81,18 @@ enum err redis_settle_hold(struct redis_shard *shard, struct redis_held *held, u
 
 static void expire(struct redis_shard *shard, uint64_t now_ms)
 {
-    struct redis_settle *s = &shard->settle;
     enum { SAID_MAX = 400 };
     char why[ERR_TEXT_MAX];
     const char *said = redis_link_why(shard->link);
+    if (said[0] != '\0')
+        snprintf(why, sizeof(why), "%.*s; the message was not sent", SAID_MAX, said);
+    else
+        snprintf(why, sizeof(why),
+                 "%s: Redis is back, but not all nodes have joined their groups again yet; the "
+                 "message was not sent",
+                 shard->host->text);
     /* One that would be over before the next look is over now: nobody waits for too long. */
-    while (!dlist_is_empty(&s->held) &&
-           held_of(s->held.next)->deadline_ms <= now_ms + REDIS_SETTLE_POLL_MS) {
-        struct redis_held *held = take_first(s);
-        s->failed_count++;
-        if (said[0] != '\0')
-            snprintf(why, sizeof(why), "%.*s; the message was not sent", SAID_MAX, said);
-        else
-            snprintf(why, sizeof(why),
-                     "%s: Redis is back, but not all nodes have joined their groups again yet; the "
-                     "message was not sent",
-                     shard->host->text);
-        held->released(held, ERR_UNAVAILABLE, why);
-    }
+    redis_held_expire(&shard->settle.held, now_ms + REDIS_SETTLE_POLL_MS, why);
 }
 
 /* ---- settling ---- */
@@ -138,17 +103,14 @@ static void settle(struct redis_shard *shard)
     const bool is_whole = s->returned >= s->wanted;
     log_event(is_whole ? LOG_INFO : LOG_WARN, "layer.redis.settled",
               "host=%s ms=%" PRIu64 " nodes=%u of=%u held=%" PRIu64 " failed=%" PRIu64,
-              shard->host->text, now_of(shard) - s->up_ms, s->returned, s->wanted, s->held_count,
-              s->failed_count);
+              shard->host->text, now_of(shard) - s->up_ms, s->returned, s->wanted, s->held.held,
+              s->held.failed);
     s->state = SETTLE_WHOLE;
     s->wanted = 0;
-    s->held_count = 0;
-    s->failed_count = 0;
+    s->held.held = 0;
+    s->held.failed = 0;
     memcpy(s->whole_run, s->run, sizeof(s->run));
-    while (!dlist_is_empty(&s->held)) {
-        struct redis_held *held = take_first(s);
-        held->released(held, ERR_OK, "");
-    }
+    redis_held_release(&s->held, ERR_OK, "");
 }
 
 static struct slice note_key(const struct redis_shard *shard, struct redis_key *out)
@@ -336,9 +298,9 @@ void redis_settle_tick(struct redis_shard *shard, uint64_t now_ms)
         return;
     }
     expire(shard, now_ms);
-    if (!dlist_is_empty(&s->held))
+    if (!redis_held_is_empty(&s->held))
         poke(shard);
-    if (!dlist_is_empty(&s->held) || s->state != SETTLE_LOST)
+    if (!redis_held_is_empty(&s->held) || s->state != SETTLE_LOST)
         hurry(shard);
 }
 
@@ -346,13 +308,9 @@ void redis_settle_tick(struct redis_shard *shard, uint64_t now_ms)
 
 void redis_settle_leave(struct redis_shard *shard)
 {
-    struct redis_settle *s = &shard->settle;
     char why[ERR_TEXT_MAX];
     snprintf(why, sizeof(why), "%s: closed", shard->host->text);
-    while (!dlist_is_empty(&s->held)) {
-        struct redis_held *held = take_first(s);
-        held->released(held, ERR_CLOSED, why);
-    }
+    redis_held_release(&shard->settle.held, ERR_CLOSED, why);
 }
 
 void redis_settle_forget(struct redis_shard *shard)

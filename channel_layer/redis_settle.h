@@ -9,9 +9,9 @@
  * How: each node that joined its groups again after a loss notes that under the run of Redis that
  * it found (P:channelsd:back:<run_id>, a set; INFO tells the run). A shard has settled when as many
  * nodes have noted it as there were before the loss; or when it is the very run in which it had
- * settled before, which forgot nothing; or when no other node was there; or SETTLE_MS after its
- * return: who is not back then may be gone for good. Where INFO is not allowed, all runs are one
- * without a name, and the notes decide alone.
+ * settled before, which forgot nothing; or when no other node was there; or REDIS_SETTLE_MS after
+ * its return: who is not back then may be gone for good. Where INFO is not allowed, all runs are
+ * one without a name, and the notes decide alone.
  *
  * Life: WHOLE -> (link lost) LOST -> (up) BACK -> (own groups are joined) JOINED -> WHOLE. It
  * begins as WHOLE: what was there before this node is not known.
@@ -28,32 +28,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/dlist.h"
+#include "channel_layer/redis_held.h"
 #include "core/err.h"
 
 struct redis_backend;
 struct redis_shard;
 
-enum {
-    REDIS_RUN_CHARS = 40,
-    /* From the return of Redis; more than the longest pause between two attempts to connect
-     * (redis_pause.h) and the time that it takes to join. */
-    REDIS_SETTLE_MS = 1000,
-    REDIS_SETTLE_POLL_MS = 50,
-    REDIS_HELD_BYTES = 8 * 1024 * 1024, /* of a shard, as much as waits in a link */
-};
-
-/* What is held: a part of its owner's object. */
-struct redis_held {
-    uint64_t deadline_ms;
-    size_t bytes; /* that it takes */
-    /* ERR_OK: the shard has settled. ERR_UNAVAILABLE: it had not when the time was over;
-     * ERR_CLOSED. Not called inside redis_settle_hold(). @why is borrowed. */
-    void (*released)(struct redis_held *held, enum err err, const char *why);
-    /* private */
-    struct dlist link;
-    uint64_t number;
-};
+enum { REDIS_RUN_CHARS = 40 };
 
 enum redis_settle_state { SETTLE_WHOLE, SETTLE_LOST, SETTLE_BACK, SETTLE_JOINED };
 
@@ -75,10 +56,7 @@ struct redis_settle {
     unsigned returned; /* that have */
     char run[REDIS_RUN_CHARS + 1];
     char whole_run[REDIS_RUN_CHARS + 1]; /* in which it had settled */
-    struct dlist held;                   /* struct redis_held, the oldest first */
-    size_t held_bytes;
-    uint64_t held_count; /* since the loss */
-    uint64_t failed_count;
+    struct redis_held_list held;         /* its numbers: since the loss */
 };
 
 void redis_settle_init(struct redis_shard *shard);

@@ -28,6 +28,22 @@ def proxy(own_redis):
         yield way
 
 
+@pytest.fixture(params=["redis", "pubsub"])
+def backend(request):
+    return request.param
+
+
+async def counted(own_redis, nodes):
+    """Each node knows how many there are: it has looked since all were there. They look every second."""
+    await until(lambda: own_redis.command("PUBSUB", "NUMSUB", "asgichannelsd:nodes")[1] == nodes, "all have subscribed")
+    own_redis.command("CONFIG", "RESETSTAT")
+
+    def looks():
+        return sum(count for name, count in own_redis.calls().items() if name.startswith("pubsub"))
+
+    await until(lambda: looks() > nodes, "all have looked")
+
+
 async def in_thread(function, *arguments):
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
@@ -89,16 +105,19 @@ class Members:
             assert isinstance(outcome, asyncio.CancelledError), outcome
 
 
-async def test_killed_while_two_nodes_send(own_layers, own_redis):
+async def test_killed_while_two_nodes_send(own_layers, own_redis, backend):
     """Redis killed and back with nothing in it, five times. What was sent after its death and did not raise comes to every
-    member of both nodes, once. What was in Redis at its death may be lost, and is little."""
+    member of both nodes, once. What was in Redis at its death may be lost, and is little: with pubsub, what it was just
+    writing to one after the other."""
     layers = own_layers([own_redis.url])
     names = ["one", "two"]
-    nodes = {name: layers.open("ours", name) for name in names}
+    nodes = {name: layers.open("ours", name, backend=backend) for name in names}
     members = [Members(layer) for layer in nodes.values()]
     for one in members:
         await one.join(50, names)
-    flows = {name: Flow(layers.open("ours", name), name) for name in names}
+    if backend == "pubsub":
+        await counted(own_redis, len(names))
+    flows = {name: Flow(layers.open("ours", name, backend=backend), name) for name in names}
     everybody = [got for one in members for got in one.got]
 
     def all_have(number_of):
@@ -131,12 +150,13 @@ async def test_killed_while_two_nodes_send(own_layers, own_redis):
             assert [number for number, count in counts.items() if count > 1] == []
             lost = sorted(sent - set(counts))
             # Messages leave Redis within moments: what dies with it was sent just before.
-            in_redis = [number for number in lost if any(start - 10 <= number < end for start, end in dying[name])]
+            few = 10 if backend == "redis" else 2
+            in_redis = [number for number in lost if any(start - few <= number < end for start, end in dying[name])]
             assert lost == in_redis, f"lost in silence: {lost} of {flow.number}, deaths at {dying[name]}"
-            assert len(lost) <= 5 * 10
-        counted = layers.nodes.get(name, {"hosts": layers.hosts}).stats()
-        assert counted["failed_unavailable"] + counted["failed_timeout"] == len(raised)
-        assert counted["group_sent"] == len(sent)
+            assert len(lost) <= 5 * few
+        stats = layers.nodes.get(name, {"hosts": layers.hosts}).stats({"hosts": layers.hosts, "backend": backend})
+        assert stats["failed_unavailable"] + stats["failed_timeout"] == len(raised)
+        assert stats["group_sent"] == len(sent)
 
 
 async def away_and_back(proxy, own_redis, first):
@@ -218,3 +238,95 @@ async def test_not_back_within_the_timeout(own_layers, own_redis, proxy):
 
     await until(is_sent, "it goes on without the other", WHOLE_AGAIN + SLACK)
     assert await take(layer, channel) == {"type": "x", "n": 2}
+
+
+# ---- pubsub: nothing is stored, so that whoever is not back when something is published does not get it ----
+
+PUBSUB = {"backend": "pubsub"}
+
+
+async def two_nodes(own_layers, own_redis, proxy, **config):
+    """A layer, and one of another node behind the proxy, which know of each other; each with a channel in the group."""
+    layers = own_layers([own_redis.url])
+    pair = layers.open("ours", **PUBSUB, **config), layers.open("ours", "two", hosts=[proxy.url], **PUBSUB)
+    channels = [await layer.new_channel() for layer in pair]
+    for layer, channel in zip(pair, channels):
+        await layer.group_add("room", channel)
+    await counted(own_redis, 2)
+    await pair[0].group_send("room", {"type": "x", "n": -1})
+    for layer, channel in zip(pair, channels):
+        assert (await take(layer, channel))["n"] == -1
+    return pair, channels
+
+
+async def cut_and_back(proxy, own_redis, first):
+    """Every connection is cut, and those that do not go through the proxy are back; it is still the same Redis."""
+    proxy.hold()
+    await in_thread(own_redis.kill_clients)
+    await first.group_add("waits-for-redis", await first.new_channel())
+
+
+@pytest.mark.parametrize("lose", [away_and_back, cut_and_back])
+async def test_published_before_another_node_is_back(own_layers, own_redis, proxy, lose):
+    """To a group, to a channel of the other node, and to a normal channel that it receives from."""
+    (sender, reader), channels = await two_nodes(own_layers, own_redis, proxy)
+    for number in range(3):
+        receiving = asyncio.ensure_future(take(reader, "jobs"))
+        await until(lambda: own_redis.command("PUBSUB", "NUMSUB", "jobs")[1] == 1, "it is subscribed to")
+        await lose(proxy, own_redis, sender)
+        group = asyncio.ensure_future(sender.group_send("room", {"type": "x", "n": number}))
+        singles = [
+            asyncio.ensure_future(sender.send(name, {"type": "y", "n": number})) for name in (channels[1], "jobs")
+        ]
+        done, _ = await asyncio.wait([group, *singles], timeout=HELD)
+        proxy.release()
+        assert not done, "it was published, and the other node was not there"
+        await asyncio.gather(group, *singles)
+        assert await take(sender, channels[0]) == {"type": "x", "n": number}
+        assert await take(reader, channels[1]) == {"type": "x", "n": number}
+        assert await take(reader, channels[1]) == {"type": "y", "n": number}
+        assert await receiving == {"type": "y", "n": number}
+
+
+async def test_a_subscriber_does_not_come_back(own_layers, own_redis, proxy):
+    """It is waited for, but not for long, and only once."""
+    (layer, _), (channel, _) = await two_nodes(own_layers, own_redis, proxy)
+    await away_and_back(proxy, own_redis, layer)
+    sending = asyncio.ensure_future(layer.group_send("room", {"type": "x", "n": 1}))
+    done, _ = await asyncio.wait([sending], timeout=HELD)
+    assert not done
+    await asyncio.wait_for(sending, WHOLE_AGAIN + SLACK)
+    assert await take(layer, channel) == {"type": "x", "n": 1}
+    for number in range(2, 12):
+        await asyncio.wait_for(layer.group_send("room", {"type": "x", "n": number}), WHOLE_AGAIN / 2)
+        assert await take(layer, channel) == {"type": "x", "n": number}
+
+
+async def test_a_subscriber_is_not_back_within_the_timeout(own_layers, own_redis, proxy):
+    (layer, _), (channel, other) = await two_nodes(own_layers, own_redis, proxy, timeout=0.4)
+    await away_and_back(proxy, own_redis, layer)
+    for sending in (layer.group_send("room", {"type": "x", "n": 1}), layer.send(other, {"type": "x", "n": 1})):
+        with pytest.raises(ConnectionError, match=r"not all nodes.*was not sent") as raised:
+            await sending
+        assert raised.value.maybe_sent is False
+
+    async def is_sent():
+        try:
+            await layer.group_send("room", {"type": "x", "n": 2})
+        except AWAY:
+            return False
+        return True
+
+    await until(is_sent, "it goes on without the other", WHOLE_AGAIN + SLACK)
+    assert await take(layer, channel) == {"type": "x", "n": 2}
+
+
+async def test_only_the_own_connections_are_cut(own_layers, own_redis, proxy):
+    """The other node never left: what is sent waits for the own connections, and then for nobody."""
+    (reader, sender), channels = await two_nodes(own_layers, own_redis, proxy)
+    for number in range(5):
+        await in_thread(proxy.cut)
+        await until(lambda: own_redis.command("PUBSUB", "NUMSUB", "asgi__group__room")[1] == 2, "it is back")
+        await asyncio.wait_for(sender.group_send("room", {"type": "x", "n": number}), WHOLE_AGAIN / 4)
+        for layer, channel in zip((reader, sender), channels):
+            assert await take(layer, channel) == {"type": "x", "n": number}
