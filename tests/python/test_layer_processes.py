@@ -2,6 +2,8 @@
 """channelsd.layer over time: event loops, forks, workers, nodes that go away, and where the socket is found."""
 
 import asyncio
+import contextlib
+import ctypes
 import importlib.util
 import os
 import socket
@@ -141,20 +143,101 @@ def test_message_that_crosses_the_end_of_a_loop_is_not_lost(node, layer):
     assert len(node.queues["jobs"]) == 1
 
 
-async def test_channel_of_another_running_loop_is_reached_and_not_received(node, layer):
+async def test_channel_of_another_running_loop_is_reached_and_received(node, layer):
     channel = await layer.new_channel()
     receiver = asyncio.ensure_future(layer.receive(channel))
-
-    def elsewhere():
-        async_to_sync(layer.send)(channel, MESSAGE)
-        with pytest.raises(RuntimeError, match="another event loop"):
-            asyncio.run(layer.receive(channel))
-
-    await asyncio.to_thread(elsewhere)
+    await asyncio.to_thread(lambda: async_to_sync(layer.send)(channel, MESSAGE))
     assert await within(receiver) == MESSAGE
     await asyncio.to_thread(lambda: asyncio.run(layer.group_add("room", channel)))
-    await layer.group_send("room", MESSAGE)
-    assert await within(layer.receive(channel)) == MESSAGE
+    for number in range(2):
+        await layer.group_send("room", {"number": number})
+    assert await within(layer.receive(channel)) == {"number": 0}
+    assert await asyncio.to_thread(lambda: asyncio.run(layer.receive(channel))) == {"number": 1}
+    receiving = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(within(layer.receive(channel)))))
+    while not layer.channels(channel).afar:
+        await asyncio.sleep(0)
+    await layer.send(channel, MESSAGE)
+    assert await receiving == MESSAGE
+    assert not layer.channels(channel).afar
+
+
+def test_conversations_of_threads_do_not_meet(node, layer):
+    """A loop for each call: the connection of a channel goes to whatever loop is the next to need one."""
+    wrong = []
+
+    def work(name):
+        try:
+            for number in range(20):
+                channel = async_to_sync(layer.new_channel)()
+                async_to_sync(layer.send)(channel, {"name": name, "number": number})
+                assert async_to_sync(layer.receive)(channel) == {"name": name, "number": number}
+        except BaseException as error:
+            wrong.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(node.all_peers) <= 24
+
+
+@pytest.mark.parametrize("end", ["close", "reader_closes"])
+async def test_receiver_in_another_loop_outlives_the_one_that_reads(node, layer, end):
+    """What it waits for comes when the loop with the connection has ended, or the layer was closed."""
+    channel = await asyncio.to_thread(lambda: asyncio.run(layer.new_channel()))
+    taken, ending = threading.Event(), threading.Event()
+
+    async def reader():
+        await layer.new_channel()
+        taken.set()
+        await asyncio.to_thread(ending.wait)
+
+    reading = threading.Thread(target=lambda: asyncio.run(reader()))
+    reading.start()
+    await asyncio.to_thread(taken.wait)
+    receiver = asyncio.ensure_future(layer.receive(channel))
+    await asyncio.sleep(0)
+    assert layer._owner(channel).afar
+    if end == "close":
+        await layer.close()
+        with pytest.raises(ChannelLayerUnavailable, match="closed"):
+            await within(receiver)
+    ending.set()
+    await asyncio.to_thread(reading.join)
+    if end == "reader_closes":
+        assert not receiver.done()
+        await asyncio.to_thread(lambda: async_to_sync(layer.send)(channel, MESSAGE))
+        assert await within(receiver) == MESSAGE
+
+
+async def test_cancelled_receiver_in_another_loop_loses_nothing(node, layer):
+    channel = await layer.new_channel()
+    wanted, got = 50, []
+
+    async def elsewhere():
+        while len(got) < wanted:
+            with contextlib.suppress(asyncio.TimeoutError):
+                got.append((await asyncio.wait_for(layer.receive(channel), 0.001 * (1 + len(got) % 3)))["number"])
+
+    receiving = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(elsewhere())))
+    for number in range(wanted):
+        await layer.send(channel, {"number": number})
+        await asyncio.sleep(0.001 * (number % 4))
+    await within(receiving)
+    assert got == list(range(wanted))
+
+
+async def test_channel_of_a_loop_that_stands_still_is_no_riddle(node, layer):
+    loop = asyncio.new_event_loop()
+    try:
+        channel = await asyncio.to_thread(loop.run_until_complete, layer.new_channel())
+        with pytest.raises(RuntimeError, match="neither runs nor is closed"):
+            await within(layer.receive(channel))
+    finally:
+        loop.close()
 
 
 async def everything(node, layer):
@@ -223,6 +306,31 @@ def test_forked_children_have_connections_of_their_own(node, layer, after):
     if channel:
         async_to_sync(layer.send)(channel, MESSAGE)
         assert async_to_sync(layer.receive)(channel) == MESSAGE
+
+
+def test_fork_of_which_python_knows_nothing_is_noticed(node, layer):
+    """uWSGI forks its workers so."""
+
+    async def call():
+        await layer.group_send("room", MESSAGE)
+
+    asyncio.run(call())
+    channel = asyncio.run(layer.new_channel())
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        status = 1
+        try:
+            asyncio.run(call())
+            own = asyncio.run(layer.new_channel())
+            asyncio.run(layer.send(own, MESSAGE))
+            assert asyncio.run(layer.receive(own)) == MESSAGE and own[:-19] != channel[:-19]
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert [peer.pid for peer, record in node.records if record[0] == fake_node.GROUP_SEND] == [os.getpid(), pid]
+    asyncio.run(layer.send(channel, MESSAGE))
+    assert asyncio.run(layer.receive(channel)) == MESSAGE
 
 
 # A node that goes away

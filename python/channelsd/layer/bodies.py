@@ -2,6 +2,7 @@
 """The queue of one channel of this process."""
 
 import asyncio
+import contextlib
 
 from ..accelerate.source import ChannelQueue
 
@@ -26,6 +27,32 @@ class BodyQueue(ChannelQueue):
     def put_nowait(self, item):
         if not self.offer(item):
             raise asyncio.QueueFull
+
+
+class FarGetter:
+    """Somebody who waits in another loop than that of the channel's connection. To the queue it is a future; all but `future`
+    can be used in any thread."""
+
+    __slots__ = ("_is_set", "_loop", "future", "name")
+
+    def __init__(self, loop, name):
+        self._loop = loop
+        self._is_set = False
+        self.future = loop.create_future()
+        self.name = name
+
+    def done(self):
+        return self._is_set or self._loop.is_closed()
+
+    def set_result(self, _):
+        """Has him look again."""
+        self._is_set = True
+        with contextlib.suppress(RuntimeError):  # his loop has closed this very moment
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self):
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 def expect(queue, loop):

@@ -2,11 +2,13 @@
 """channelsd.layer.ChannelLayer: see docs/layer.md."""
 
 import asyncio
+import contextlib
 import threading
 import weakref
 
 from channels.layers import BaseChannelLayer
 
+from .bodies import FarGetter
 from .connection import Connection
 from .errors import ChannelLayerUnavailable, error_of
 from .paths import Endpoint
@@ -46,6 +48,12 @@ def _watch_close(loop):
 
     loop._channelsd_watched = True
     loop.close = closing
+
+
+def _tell(loop, call, *arguments):
+    """Calls it in that loop, unless it has closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 def _is_text(name):
@@ -139,6 +147,7 @@ class ChannelLayer(BaseChannelLayer):
         last, channels = self._last
         if last is loop:
             return channels
+        process.look()
         worker = process.worker
         if worker is not None:
             if not worker.is_here(loop):
@@ -222,6 +231,8 @@ class ChannelLayer(BaseChannelLayer):
 
     def _local(self, loop, name):
         """The same, if it is, or now becomes, this loop's."""
+        if self._last[0] is not loop:
+            process.look()
         channels = self._owner(name)
         if channels is None or channels.connection.loop is loop:
             return channels
@@ -361,10 +372,7 @@ class ChannelLayer(BaseChannelLayer):
         if channels is not None:
             return await channels.receive(channel)
         if self._owner(channel) is not None:
-            raise RuntimeError(
-                f"the channel {channel!r} was made in another event loop of this process, which still runs: "
-                "receive() there"
-            )
+            return await self._receive_afar(loop, channel)
         assert "!" not in channel, "Wrong client prefix"
         channels = self._home(loop)
         while True:
@@ -374,6 +382,42 @@ class ChannelLayer(BaseChannelLayer):
                 return held.message
             except ValueError as error:
                 channels.undecodable(error)
+
+    async def _receive_afar(self, loop, name):
+        """From a channel whose connection is another loop's: that loop reads what comes, and this one takes it. When that
+        loop ends, the next round makes the connection this loop's."""
+        while True:
+            channels = self._local(loop, name)
+            if channels is not None:
+                return await channels.receive(name)
+            far = FarGetter(loop, name)
+            with self._lock:
+                channels = self._owner(name)
+                if channels is None:
+                    raise ChannelLayerUnavailable("the channel layer was closed")
+                reader = channels.connection.loop
+                if reader is None:
+                    continue
+                body = channels.take_afar(name)
+                if body is None:
+                    channels.afar.add(far)
+            if body is not None:
+                try:
+                    return channels.unpack(body)
+                except ValueError as error:
+                    _tell(reader, channels.undecodable, error)
+                    continue
+            try:
+                _tell(reader, channels.expect_afar, far)
+                # One that stands still may be about to close, or may have been left behind.
+                await asyncio.wait([far.future], timeout=None if reader.is_running() else self.timeout)
+            finally:
+                channels.afar.discard(far)
+                _tell(reader, channels.leave_afar, far)
+            if not far.done() and not reader.is_running():
+                raise RuntimeError(
+                    f"the channel {name!r} was made in another event loop of this process, which neither runs nor is closed"
+                )
 
     async def receive_held(self, channel):
         """The next message of a normal channel, which stays the node's until its taken() or put_back() is called; `message`

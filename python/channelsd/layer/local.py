@@ -6,6 +6,7 @@ told (JOIN, LEAVE), and whoever comes or goes meanwhile waits for the same answe
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -77,6 +78,7 @@ class Channels:
         self.groups = {}
         self.unpack = None
         self.size = None
+        self.afar = set()  # FarGetters
         self._joined = {}  # name -> its groups
         self._changes = {}  # group -> _Change
         self._idle = {}  # name -> since when nobody reads it
@@ -142,7 +144,11 @@ class Channels:
                         give_up(queue, getter)
                         raise
                 try:
-                    return self.unpack(bodies.pop(0))
+                    body = bodies.pop(0)
+                except IndexError:
+                    continue  # taken from afar
+                try:
+                    return self.unpack(body)
                 except ValueError as error:
                     self.undecodable(error)
         finally:
@@ -150,6 +156,41 @@ class Channels:
                 self._idle[name] = time.monotonic()
                 if self._sweeper is None:
                     self._sweep_later()
+
+    def take_afar(self, name):
+        """The next body of an own channel, or None. In any loop, but not while the connection changes its own."""
+        queue = self.queues.get(name)
+        try:
+            return queue._queue.pop(0) if queue is not None else None
+        except IndexError:
+            return None
+
+    def expect_afar(self, far):
+        """`far` is woken when there is something to take, and when the connection leaves its loop."""
+        if far not in self.afar:
+            return
+        queue = self.queues.get(far.name)
+        if queue is None:
+            queue = self.queues[far.name] = BodyQueue(self.size(far.name))
+        self._idle[far.name] = time.monotonic()
+        if self._sweeper is None:
+            self._sweep_later()
+        queue._getters.append(far)
+        if queue._queue:
+            queue._wakeup_next(queue._getters)
+
+    def leave_afar(self, far):
+        """`far` was woken, or waits no longer: what he leaves is for the next."""
+        queue = self.queues.get(far.name)
+        if queue is not None:
+            with contextlib.suppress(ValueError):
+                queue._getters.remove(far)
+            if queue._queue:
+                queue._wakeup_next(queue._getters)
+
+    def _wake_afar(self):
+        for far in tuple(self.afar):
+            far.set_result(None)
 
     def forget(self, name):
         """Nobody reads this channel any more."""
@@ -464,6 +505,7 @@ class Channels:
                 kept._queue.extend(queue._queue)
                 self.queues[name] = kept
                 self._idle.setdefault(name, time.monotonic())
+        self._wake_afar()
 
     def close(self, error):
         """Whoever waits for a message gets `error`."""
@@ -475,6 +517,7 @@ class Channels:
         self.groups.clear()
         self._joined.clear()
         self._idle.clear()
+        self._wake_afar()
 
     def resume(self):
         """In another loop."""

@@ -117,6 +117,15 @@ class Process:
         self.worker = None
         self.pool = Pool()
         self.layers = weakref.WeakSet()
+        self._pid = os.getpid()
+        self._looking = threading.Lock()
+
+    def look(self):
+        """Notices a fork of which Python was not told, as uWSGI makes them; once in a loop is enough."""
+        if os.getpid() != self._pid:
+            with self._looking:
+                if os.getpid() != self._pid:
+                    self.forked()
 
     def forked(self):
         """In a child process, which is nobody's worker: it finds the node as any other process does."""
@@ -126,6 +135,7 @@ class Process:
         self.pool.forked()
         for layer in list(self.layers):
             layer.forked()
+        self._pid = os.getpid()
 
 
 process = Process()
