@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The queue of one channel of this process."""
 
-import asyncio
 import contextlib
 
 from ..accelerate.source import ChannelQueue
@@ -10,23 +9,7 @@ from ..accelerate.source import ChannelQueue
 class BodyQueue(ChannelQueue):
     """Bodies of messages, which are unpacked by who receives them."""
 
-    def offer(self, item):
-        """put_nowait(), but returns whether there was room."""
-        queue = self._queue
-        if 0 < self._maxsize <= len(queue):
-            return False
-        queue.append(item)
-        getters = self.__dict__.get("_getters")
-        while getters:
-            getter = getters.popleft()
-            if not getter.done():
-                getter.set_result(None)
-                break
-        return True
-
-    def put_nowait(self, item):
-        if not self.offer(item):
-            raise asyncio.QueueFull
+    was_read = False  # since the last look for channels that nobody reads
 
 
 class FarGetter:
@@ -55,15 +38,8 @@ class FarGetter:
             self.future.set_result(None)
 
 
-def expect(queue, loop):
-    """A future that is set when something is put into the empty queue. Whoever awaits it in vain calls give_up()."""
-    getter = loop.create_future()
-    queue._getters.append(getter)
-    return getter
-
-
 def give_up(queue, getter):
-    """The future of expect() was not waited for to its end: what it was set for is for the next."""
+    """`getter`, which waits in the queue, was not waited for to its end: what it was set for is for the next."""
     getter.cancel()
     getters = queue._getters
     if getter in getters:

@@ -8,7 +8,7 @@ import weakref
 
 from channels.layers import BaseChannelLayer
 
-from .bodies import FarGetter
+from .bodies import FarGetter, give_up
 from .connection import Connection
 from .errors import ChannelLayerUnavailable, error_of
 from .paths import Endpoint
@@ -362,15 +362,42 @@ class ChannelLayer(BaseChannelLayer):
         """Returns the first message that arrives on the channel. If more than one waits, each message is for one."""
         loop = asyncio.get_running_loop()
         last, channels = self._last
-        if last is loop and channel.__class__ is str and channel in channels.queues:
-            return await channels.receive(channel)
-        assert self._check_channel(channel)
+        if last is not loop or channel.__class__ is not str or channel not in channels.queues:
+            assert self._check_channel(channel)
+            channels = None if self._is_away(loop) else self._local(loop, channel)
+            if channels is None:
+                return await self._receive_other(loop, channel)
+        # In one piece, as deliver().
+        queue = channels.queues.get(channel)
+        if queue is None:
+            queue = channels.make_queue(channel)
+        bodies = queue._queue
+        try:
+            while True:
+                while not bodies:
+                    getter = loop.create_future()
+                    queue._getters.append(getter)
+                    try:
+                        await getter
+                    except BaseException:
+                        give_up(queue, getter)
+                        raise
+                try:
+                    body = bodies.pop(0)
+                except IndexError:
+                    continue  # taken from afar
+                try:
+                    return channels.unpack(body)
+                except ValueError as error:
+                    channels.undecodable(error)
+        finally:
+            queue.was_read = True
+
+    async def _receive_other(self, loop, channel):
+        """From a channel that is not this loop's: a normal one, or another loop's."""
         if self._is_away(loop):
             self._check_begun()
             return await process.worker.hop(self.receive(channel), None)
-        channels = self._local(loop, channel)
-        if channels is not None:
-            return await channels.receive(channel)
         if self._owner(channel) is not None:
             return await self._receive_afar(loop, channel)
         assert "!" not in channel, "Wrong client prefix"
@@ -389,7 +416,7 @@ class ChannelLayer(BaseChannelLayer):
         while True:
             channels = self._local(loop, name)
             if channels is not None:
-                return await channels.receive(name)
+                return await self.receive(name)
             far = FarGetter(loop, name)
             with self._lock:
                 channels = self._owner(name)

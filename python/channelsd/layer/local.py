@@ -12,7 +12,7 @@ import logging
 import os
 import time
 
-from .bodies import BodyQueue, expect, give_up
+from .bodies import BodyQueue
 from .errors import LOST, NO_ANSWER, TIMED_OUT, UNAVAILABLE, error_of
 from .protocol import BASES_MAX, REST_CHARS, ToNode
 
@@ -128,34 +128,10 @@ class Channels:
                 self.connection.bases[base] = self
         return base
 
-    async def receive(self, name):
-        """The next message of an own channel."""
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self.queues[name] = BodyQueue(self.size(name))
-        bodies = queue._queue
-        try:
-            while True:
-                while not bodies:
-                    getter = expect(queue, self.connection.loop)
-                    try:
-                        await getter
-                    except BaseException:
-                        give_up(queue, getter)
-                        raise
-                try:
-                    body = bodies.pop(0)
-                except IndexError:
-                    continue  # taken from afar
-                try:
-                    return self.unpack(body)
-                except ValueError as error:
-                    self.undecodable(error)
-        finally:
-            if name in self.queues:
-                self._idle[name] = time.monotonic()
-                if self._sweeper is None:
-                    self._sweep_later()
+    def make_queue(self, name):
+        """For a channel that had none yet."""
+        queue = self.queues[name] = BodyQueue(self.size(name))
+        return queue
 
     def take_afar(self, name):
         """The next body of an own channel, or None. In any loop, but not while the connection changes its own."""
@@ -171,10 +147,8 @@ class Channels:
             return
         queue = self.queues.get(far.name)
         if queue is None:
-            queue = self.queues[far.name] = BodyQueue(self.size(far.name))
-        self._idle[far.name] = time.monotonic()
-        if self._sweeper is None:
-            self._sweep_later()
+            queue = self.make_queue(far.name)
+        queue.was_read = True
         queue._getters.append(far)
         if queue._queue:
             queue._wakeup_next(queue._getters)
@@ -219,8 +193,9 @@ class Channels:
             if queue is not None and type(queue) is not BodyQueue:
                 # A consumer is fed from it, and will tell when it ends.
                 del self._idle[name]
-            elif queue is not None and queue.__dict__.get("_getters"):
-                self._idle[name] = now  # one of several readers has ended
+            elif queue is not None and (queue.was_read or queue.__dict__.get("_getters")):
+                queue.was_read = False
+                self._idle[name] = now
             elif now - since > (group_expiry if name in self._joined else expiry):
                 self.forget(name)
         if self._idle:
@@ -232,8 +207,16 @@ class Channels:
         """DELIVER: to the union of members and names, each once."""
         if not groups and len(names) == 1:
             queue = self.queues.get(names[0])
-            # Whoever receives it finds out whether it can be unpacked.
-            if queue.__class__ is BodyQueue and queue.offer(body):
+            if queue.__class__ is BodyQueue and (queue._maxsize <= 0 or len(queue._queue) < queue._maxsize):
+                # As put_nowait(), in one piece: what the message costs that comes alone is to run code that the processor's
+                # caches have lost. Whoever receives it finds out whether it can be unpacked.
+                queue._queue.append(body)
+                getters = queue.__dict__.get("_getters")
+                while getters:
+                    getter = getters.popleft()
+                    if not getter.done():
+                        getter.set_result(None)
+                        break
                 if ticket is not None:
                     self.connection.put((ToNode.ACCEPTED, self.index, ticket, False))
                 return
@@ -264,7 +247,7 @@ class Channels:
                 if name not in queues:
                     missed.append(name)
                     continue
-                queue = queues[name] = BodyQueue(self.size(name))
+                queue = self.make_queue(name)
             try:
                 queue.put_nowait(body)
             except asyncio.QueueFull:
@@ -280,7 +263,7 @@ class Channels:
             if name not in self.queues:
                 self._missed((name,))
                 return True
-            queue = self.queues[name] = BodyQueue(self.size(name))
+            queue = self.make_queue(name)
         try:
             queue.put_nowait(body)
         except asyncio.QueueFull:
