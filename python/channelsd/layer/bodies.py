@@ -1,15 +1,45 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The queue of one channel of this process."""
 
+import asyncio
+import collections
 import contextlib
 
-from ..accelerate.source import ChannelQueue
 
+class BodyQueue:
+    """Bodies of messages, which are unpacked by who receives them. To channelsd.accelerate.source it is an asyncio.Queue, of
+    which it has the names; it is none, because each of its attributes would be looked for in vain first."""
 
-class BodyQueue(ChannelQueue):
-    """Bodies of messages, which are unpacked by who receives them."""
-
+    _getters = ()  # a deque of futures, once somebody waits
     was_read = False  # since the last look for channels that nobody reads
+
+    def __init__(self, maxsize=0):
+        self._maxsize = maxsize  # 0: none
+        self._queue = []
+
+    def put_nowait(self, item):
+        if 0 < self._maxsize <= len(self._queue):
+            raise asyncio.QueueFull
+        self._queue.append(item)
+        self._wakeup_next(self._getters)
+
+    def _get(self):
+        return self._queue.pop(0)
+
+    def _wakeup_next(self, getters):
+        while getters:
+            getter = getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                break
+
+
+def expect(queue, getter):
+    """Puts it, a future, to those that wait for something in the queue, which is empty."""
+    getters = queue._getters
+    if getters.__class__ is tuple:
+        getters = queue._getters = collections.deque()
+    getters.append(getter)
 
 
 class FarGetter:

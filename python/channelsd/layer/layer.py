@@ -8,7 +8,7 @@ import weakref
 
 from channels.layers import BaseChannelLayer
 
-from .bodies import FarGetter, give_up
+from .bodies import FarGetter, expect, give_up
 from .connection import Connection
 from .errors import ChannelLayerUnavailable, error_of
 from .paths import Endpoint
@@ -376,7 +376,7 @@ class ChannelLayer(BaseChannelLayer):
             while True:
                 while not bodies:
                     getter = loop.create_future()
-                    queue._getters.append(getter)
+                    expect(queue, getter)
                     try:
                         await getter
                     except BaseException:

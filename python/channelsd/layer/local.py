@@ -6,13 +6,12 @@ told (JOIN, LEAVE), and whoever comes or goes meanwhile waits for the same answe
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
 import time
 
-from .bodies import BodyQueue
+from .bodies import BodyQueue, expect
 from .errors import LOST, NO_ANSWER, TIMED_OUT, UNAVAILABLE, error_of
 from .protocol import BASES_MAX, REST_CHARS, ToNode
 
@@ -149,7 +148,7 @@ class Channels:
         if queue is None:
             queue = self.make_queue(far.name)
         queue.was_read = True
-        queue._getters.append(far)
+        expect(queue, far)
         if queue._queue:
             queue._wakeup_next(queue._getters)
 
@@ -157,7 +156,7 @@ class Channels:
         """`far` was woken, or waits no longer: what he leaves is for the next."""
         queue = self.queues.get(far.name)
         if queue is not None:
-            with contextlib.suppress(ValueError):
+            if far in queue._getters:
                 queue._getters.remove(far)
             if queue._queue:
                 queue._wakeup_next(queue._getters)
@@ -193,7 +192,7 @@ class Channels:
             if queue is not None and type(queue) is not BodyQueue:
                 # A consumer is fed from it, and will tell when it ends.
                 del self._idle[name]
-            elif queue is not None and (queue.was_read or queue.__dict__.get("_getters")):
+            elif queue is not None and (queue.was_read or queue._getters):
                 queue.was_read = False
                 self._idle[name] = now
             elif now - since > (group_expiry if name in self._joined else expiry):
@@ -211,7 +210,7 @@ class Channels:
                 # As put_nowait(), in one piece: what the message costs that comes alone is to run code that the processor's
                 # caches have lost. Whoever receives it finds out whether it can be unpacked.
                 queue._queue.append(body)
-                getters = queue.__dict__.get("_getters")
+                getters = queue._getters
                 while getters:
                     getter = getters.popleft()
                     if not getter.done():
@@ -493,7 +492,7 @@ class Channels:
     def close(self, error):
         """Whoever waits for a message gets `error`."""
         for queue in self.queues.values():
-            for getter in queue.__dict__.get("_getters", ()) if queue is not None else ():
+            for getter in queue._getters if queue is not None else ():
                 if isinstance(getter, asyncio.Future) and not getter.done():
                     getter.set_exception(error)
         self.queues.clear()
