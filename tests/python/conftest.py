@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Workers that the tests of a module share, one for each event loop."""
+"""Workers that the tests of a module share, one for each event loop; nodes of the channel layer."""
 
 import importlib.util
 
 import pytest
 
 from fake_edge import Edge
+from fake_node import Node
 
 LOOPS = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
 
@@ -15,6 +16,12 @@ def edge(request):
     """A worker of apps/probe.py with a close timeout of 0.3 s."""
     with Edge("probe:application", "--loop", request.param, "--application-close-timeout", "0.3") as edge:
         yield edge
+
+
+@pytest.fixture
+def node(tmp_path):
+    with Node(tmp_path / "layer.sock") as node:
+        yield node
 
 
 @pytest.fixture

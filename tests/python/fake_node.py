@@ -26,6 +26,10 @@ NODE = "0123456789abcdef" * 2
 SETTINGS = ["memory", "msgpack", "asgi", 60, 86400, 100, [], 2000]
 
 
+def within(awaitable, seconds=5):
+    return asyncio.wait_for(awaitable, seconds)
+
+
 class Peer:
     def __init__(self, node, sock, number):
         self.node = node

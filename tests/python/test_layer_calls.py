@@ -16,19 +16,9 @@ from channelsd.layer import (
     ChannelLayerUnavailable,
     ChannelLayerUnsupported,
 )
-from fake_node import SETTINGS, Node
+from fake_node import SETTINGS, Node, within
 
 MESSAGE = {"type": "a.b", "text": "grüße", "bytes": b"\0\xff", "list": [1, 2.5, None, True]}
-
-
-def within(awaitable, seconds=5):
-    return asyncio.wait_for(awaitable, seconds)
-
-
-@pytest.fixture
-def node(tmp_path):
-    with Node(tmp_path / "layer.sock") as node:
-        yield node
 
 
 @pytest.fixture
