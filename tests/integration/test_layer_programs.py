@@ -120,17 +120,21 @@ class CeleryWorker(Program):
         words = ["-m", "celery", "-A", "programs.tasks", "worker", "--loglevel", "info", "--without-mingle", *arguments]
         super().__init__(path, *words, PROGRAMS_BROKER=broker, **environment)
         self.app = Celery(broker=broker, backend=broker)
+        self.begun = []
 
     def __enter__(self):
         self.output.wait_for(rb"celery@\S+ ready", SECONDS)
         return self
 
     def __exit__(self, *what):
+        for result in self.begun:
+            result.backend = None  # else its end, whenever that is, waits for a Redis that is gone
         self.app.close()
         super().__exit__(*what)
 
     def begin(self, name, *arguments):
-        return self.app.send_task(f"programs.tasks.{name}", arguments)
+        self.begun.append(self.app.send_task(f"programs.tasks.{name}", arguments))
+        return self.begun[-1]
 
     def run(self, name, *arguments):
         return self.begin(name, *arguments).get(timeout=SECONDS)
