@@ -51,7 +51,7 @@ suite lint scripts/lint.sh
 suite package scripts/check_package.sh
 suite library scripts/check_library.sh
 # What depends on the versions of Django, Channels and channels_redis; the rest of tests/integration knows none of them.
-of_versions='accelerate_redis channels_project full_live layer_programs layer_python lifespan runworker start workers_accelerate workers_layers'
+of_versions='accelerate_redis channels_project full_live layer_python lifespan runworker start workers_accelerate workers_layers'
 for versions in newest oldest; do
     integration=tests/integration
     if [ $versions = oldest ]; then
