@@ -79,6 +79,8 @@ async def test_redis_is_asked_once_for_a_group(pair, redis):
     """One subscription for all of a node's clients, and one command for a message to them."""
     sender, reader = pair("ours-to-ours")
     channels = [await reader.new_channel() for _ in range(50)]
+    await sender.new_channel()
+    await until(lambda: redis.command("PUBSUB", "NUMSUB", "asgichannelsd:nodes")[1] >= 2, "both nodes are there")
     redis.command("CONFIG", "RESETSTAT")
     await asyncio.gather(*(reader.group_add("room", channel) for channel in channels))
     await sender.group_send("room", END)
