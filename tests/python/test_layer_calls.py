@@ -443,6 +443,19 @@ async def test_json_layers_carry_json(tmp_path):
         await layer.close()
 
 
+async def test_forgotten_channel_that_is_read_again_is_forgotten_again(node, layer):
+    channel = await layer.new_channel()
+    channels = layer.channels(channel)
+    channels.forget(channel)
+    with pytest.raises(asyncio.TimeoutError):
+        await within(layer.receive(channel), 0.01)
+    channels._sweep()
+    assert channel in channels.queues, "it was read just now"
+    channels._idle[channel] -= 61
+    channels._sweep()
+    assert not channels.queues and not channels._idle
+
+
 async def test_channel_that_nobody_reads_is_forgotten(node, layer):
     channel, member, waited, fed = [await layer.new_channel() for _ in range(4)]
     channels = layer.channels(channel)

@@ -358,7 +358,7 @@ def put(channels, channel, body):
     except KeyError:
         return False
     if queue is None:
-        queue = queues[channel] = BodyQueue(channels.size(channel))
+        queue = channels.make_queue(channel)
     try:
         queue.put_nowait(body)
     except asyncio.QueueFull:

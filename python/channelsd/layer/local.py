@@ -130,6 +130,9 @@ class Channels:
     def make_queue(self, name):
         """For a channel that had none yet."""
         queue = self.queues[name] = BodyQueue(self.size(name))
+        self._idle.setdefault(name, time.monotonic())
+        if self._sweeper is None:
+            self._sweep_later()
         return queue
 
     def take_afar(self, name):
