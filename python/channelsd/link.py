@@ -145,7 +145,8 @@ class Link(RecordStream):
     def _dispatch(self):
         websocket_of = self.websockets.get
         handlers = self._handlers
-        for record in self._unpacker:
+        unpacker = self._unpacker
+        for record in unpacker:
             op = record[0]
             if op == 4:  # FromEdge.RECEIVE
                 websocket = websocket_of(record[1])
@@ -159,6 +160,8 @@ class Link(RecordStream):
                             waiter.set_result(None)
             else:
                 handlers[op](record)
+            if unpacker.tell() == self._fed:
+                break
 
     def _session(self, id):
         return self.websockets.get(id) or self.requests.get(id)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Records, which are arrays of msgpack, over one socket of one event loop: what both protocols of this package have in common.
 
-In: everything the socket holds (at most READ_MAX) is fed to one unpacker and dispatched in the same loop turn. Out: the
+In: everything the socket holds (at most READ_MAX) is fed to one unpacker and dispatched in the same loop turn. Who takes the
+records out stops when the unpacker has told as many bytes as were fed: to ask it for one more raises an exception, which costs
+as much as a record. Out: the
 records of a loop turn collect in one packer and leave in one system call at the start of the next. While the socket is full
 they collect further: how much that can become is for the protocol to bound.
 """
@@ -37,6 +39,7 @@ class RecordStream:
         "_backlog",  # bytes of earlier turns that the socket did not take
         "_buffer",
         "_fd",
+        "_fed",  # bytes that _unpacker was fed since it was made, to compare with its tell()
         "_packer",
         "_socket",
         "_unpacker",
@@ -56,6 +59,7 @@ class RecordStream:
         self._backlog = b""
         self.scheduled = False
         self._unpacker = make_unpacker(record_max)
+        self._fed = 0
         self._new_packer()
 
     def _new_packer(self):
@@ -127,6 +131,7 @@ class RecordStream:
             self._end(self.END_OF_FILE)
             return
         try:
+            self._fed += count
             self._unpacker.feed(self._buffer[:count])
             self._dispatch()
         except Exception as error:

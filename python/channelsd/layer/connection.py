@@ -321,7 +321,8 @@ class Connection(RecordStream):
 
     def _dispatch(self):
         layers = self.channels
-        for record in self._unpacker:
+        unpacker = self._unpacker
+        for record in unpacker:
             op = record[0]
             if op == _DELIVER:
                 _, layer, ticket, groups, names, body = record
@@ -334,6 +335,8 @@ class Connection(RecordStream):
                 self._message(layer, req, body)
             else:
                 self._seldom(op, record)
+            if unpacker.tell() == self._fed:
+                break
 
     def _seldom(self, op, record):
         if op == FromNode.HELLO:
