@@ -54,9 +54,10 @@ uint64_t redis_held_due_ms(const struct redis_held_list *l)
     return dlist_is_empty(&l->list) ? UINT64_MAX : held_of(l->list.next)->deadline_ms;
 }
 
-static void release_first(struct redis_held_list *l, enum err err, const char *why)
+static void release_first(struct redis_held_list *l, struct dlist *from, enum err err,
+                          const char *why)
 {
-    struct redis_held *held = held_of(dlist_take_first(&l->list));
+    struct redis_held *held = held_of(dlist_take_first(from));
     l->bytes -= held->bytes;
     held->released(held, err, why);
 }
@@ -65,12 +66,15 @@ void redis_held_expire(struct redis_held_list *l, uint64_t now_ms, const char *w
 {
     while (!dlist_is_empty(&l->list) && redis_held_due_ms(l) <= now_ms) {
         l->failed++;
-        release_first(l, ERR_UNAVAILABLE, why);
+        release_first(l, &l->list, ERR_UNAVAILABLE, why);
     }
 }
 
 void redis_held_release(struct redis_held_list *l, enum err err, const char *why)
 {
-    while (!dlist_is_empty(&l->list))
-        release_first(l, err, why);
+    struct dlist those;
+    dlist_init(&those);
+    dlist_splice(&those, &l->list);
+    while (!dlist_is_empty(&those))
+        release_first(l, &those, err, why);
 }

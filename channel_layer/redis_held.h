@@ -58,8 +58,9 @@ enum err redis_held_add(struct redis_held_list *l, struct redis_held *held,
 /* When the oldest's time is over; UINT64_MAX: there is none. */
 uint64_t redis_held_due_ms(const struct redis_held_list *l);
 
-/* Releases those whose time is over at @now_ms; all, none of which may be added again inside. */
+/* Releases those whose time is over at @now_ms, none of which may be added again inside. */
 void redis_held_expire(struct redis_held_list *l, uint64_t now_ms, const char *why);
+/* Releases all; what is added inside stays. */
 void redis_held_release(struct redis_held_list *l, enum err err, const char *why);
 
 #endif

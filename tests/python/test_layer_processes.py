@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -274,6 +275,43 @@ def test_worker_uses_the_inherited_connection_from_all_its_loops(node, inherited
     run_worker(inherited, main)
     assert len(node.all_peers) == 1 and node.all_peers[0].what == "worker"
     assert [record[3] for record in node.ops(fake_node.OPEN)] == ["", '{"prefix": "second"}']
+
+
+@pytest.mark.parametrize("kind", ["own", "normal"])
+def test_message_that_comes_as_another_loop_gives_up_is_for_the_next(node, inherited, kind):
+    layer = ChannelLayer()
+
+    async def main(loop):
+        own = await layer.new_channel()
+        channel = own if kind == "own" else "jobs"
+        waits, has_come = threading.Event(), threading.Event()
+
+        async def elsewhere():
+            receiving = asyncio.ensure_future(layer.receive(channel))
+            await asyncio.sleep(0)
+            waits.set()
+            # This loop stands still while the message comes, and hears of that and of the cancellation in the same turn.
+            has_come.wait()
+            receiving.cancel()
+            await asyncio.wait([receiving])
+            assert receiving.cancelled()
+            return await within(layer.receive(channel))
+
+        reading = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(elsewhere())))
+        await asyncio.to_thread(waits.wait)
+        if kind == "normal":
+            await node.seen(fake_node.RECEIVE)
+        await layer.send(channel, MESSAGE)
+        # What the node sends behind it has been handled.
+        await layer.group_send("nobody", {})
+        await asyncio.sleep(0)
+        has_come.set()
+        assert await within(reading) == MESSAGE
+        if kind == "normal":
+            await layer.group_send("nobody", {})
+            assert len(node.ops(fake_node.RETURN)) == len(node.ops(fake_node.TAKEN)) == 1
+
+    run_worker(inherited, main)
 
 
 def test_worker_sends_while_its_application_is_imported(node, inherited):

@@ -395,20 +395,23 @@ class ChannelLayer(BaseChannelLayer):
 
     async def _receive_other(self, loop, channel):
         """From a channel that is not this loop's: a normal one, or another loop's."""
-        if self._is_away(loop):
+        worker = process.worker if self._is_away(loop) else None
+        if worker is not None:
             self._check_begun()
-            return await process.worker.hop(self.receive(channel), None)
         if self._owner(channel) is not None:
             return await self._receive_afar(loop, channel)
         assert "!" not in channel, "Wrong client prefix"
-        channels = self._home(loop)
         while True:
-            held = await channels.receive_held(channel)
-            held.taken()
+            if worker is not None:
+                held = await worker.lent(self.receive_held, channel)
+                _tell(worker.loop, held.taken)
+            else:
+                held = await self._home(loop).receive_held(channel)
+                held.taken()
             try:
                 return held.message
             except ValueError as error:
-                channels.undecodable(error)
+                _tell(held.channels.connection.loop, held.channels.undecodable, error)
 
     async def _receive_afar(self, loop, name):
         """From a channel whose connection is another loop's: that loop reads what comes, and this one takes it. When that
@@ -420,7 +423,7 @@ class ChannelLayer(BaseChannelLayer):
             far = FarGetter(loop, name)
             with self._lock:
                 channels = self._owner(name)
-                if channels is None:
+                if channels is None or channels.connection.is_closed:
                     raise ChannelLayerUnavailable("the channel layer was closed")
                 reader = channels.connection.loop
                 if reader is None:

@@ -3,6 +3,8 @@
 does to them. Imports neither Django nor Channels."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import errno
 import os
 import socket
@@ -73,19 +75,58 @@ class Worker:
         """Whether the connection is this loop's."""
         return loop is self.loop and self.has_begun
 
-    async def hop(self, coroutine, timeout):
-        """Runs it in the worker's loop, from another. `timeout`: None for as long as it takes."""
+    def _submit(self, coroutine):
+        """Runs it in the worker's loop, from another; returns its concurrent Future."""
         try:
-            future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         except RuntimeError:
             coroutine.close()
             raise ChannelLayerUnavailable("the worker has ended") from None
-        if timeout is None:
-            return await future
+
+    async def hop(self, coroutine, timeout):
+        """Runs it in the worker's loop, from another."""
+        future = asyncio.wrap_future(self._submit(coroutine))
         try:
             return await asyncio.wait_for(future, timeout + HOP_GRACE)
         except asyncio.TimeoutError:
             raise ChannelLayerUnavailable("the worker's event loop does not run", maybe_sent=True) from None
+
+    async def lent(self, receive_held, channel):
+        """What receive_held(channel) brings in the worker's loop, for another loop. If that does not wait for it any more when
+        it comes, it is put back."""
+        handed = concurrent.futures.Future()
+
+        async def lend():
+            held = failure = None
+            try:
+                held = await receive_held(channel)
+            except asyncio.CancelledError:
+                failure = ChannelLayerUnavailable("the worker has ended")
+            except Exception as error:
+                failure = error
+            if not handed.set_running_or_notify_cancel():
+                if held is not None:
+                    held.put_back()
+            elif failure is not None:
+                handed.set_exception(failure)
+            else:
+                handed.set_result(held)
+
+        lending = self._submit(lend())
+        try:
+            return await asyncio.wrap_future(handed)
+        except asyncio.CancelledError:
+            if handed.cancel():
+                lending.cancel()
+            else:
+                handed.add_done_callback(self._put_back)
+            raise
+
+    def _put_back(self, handed):
+        """In any loop."""
+        if handed.exception() is None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed, and what the node lent is the node's again
+                self.loop.call_soon_threadsafe(handed.result().put_back)
 
     def call_blocking(self, config, op, items, timeout):
         """The same as Connection.call(), while the application is being imported. None: the loop has begun to run since."""
