@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Records, which are arrays of msgpack, over one socket of one event loop: what both protocols of this package have in common.
 
-In: everything the socket holds (at most READ_MAX) is fed to one unpacker and dispatched in the same loop turn. Who takes the
-records out stops when the unpacker has told as many bytes as were fed: to ask it for one more raises an exception, which costs
-as much as a record. Out: the
-records of a loop turn collect in one packer and leave in one system call at the start of the next. While the socket is full
-they collect further: how much that can become is for the protocol to bound.
+In: everything the socket holds (at most READ_MAX) is fed to one unpacker and dispatched in the same loop turn. Who takes
+the records out stops when the unpacker has told as many bytes as were fed: to ask it for one more raises an exception,
+which costs as much as a record. Out: the records of a loop turn collect in one packer and leave in one system call at the
+start of the next. While the socket is full they collect further: how much that can become is for the protocol to bound.
 """
 
 import msgpack

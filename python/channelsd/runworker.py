@@ -4,17 +4,31 @@
 Each channel has one instance of the application, which is made when the first message comes and again after it has ended.
 A message counts as handled when the application asks for the next one, returns or raises; only then does the layer forget
 it, so that what a killed worker was at is given to another. What the application cannot handle is logged and counted, and
-the next message comes.
+the next message comes. A layer that gives no message is asked again as long as it takes, for what hinders it may be mended
+without a restart (a Redis that is away, an ACL); only where no attempt could change it the channel, and with it the worker,
+ends.
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 
 logger = logging.getLogger("channelsd.server")
 
 # Seconds between two attempts after a layer's receive() has failed.
 PAUSE_LEAST = 0.1
 PAUSE_MOST = 5.0
+# Seconds between two lines in the log about one and the same failure.
+REPEAT = 60.0
+
+
+async def check_layer(layer):
+    """Raises what the layer's node says of its settings when it does not take them: TypeError, which is a ValueError, too."""
+    if hasattr(layer, "receive_held"):
+        with contextlib.suppress(OSError, RuntimeError):  # anything else is for the receivers to wait for
+            # Nobody hears of the channel; it is forgotten by itself.
+            await layer.new_channel()
 
 
 class _Received:
@@ -45,6 +59,9 @@ class ChannelRunner:
         self._first = None  # the message for which the instance was made
         self._current = None  # the one that is being handled
         self._stopping = False
+        self._failure = None  # of the last receive()
+        self._failure_told = 0.0  # when
+        self._failure_untold = 0  # how often since
 
     def __repr__(self):
         return f"<{type(self).__name__} channel={self.channel!r}>"
@@ -73,9 +90,7 @@ class ChannelRunner:
         if self._current is not None:
             self._current.put_back()
             self._current = None
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("Channel %r: %s", self.channel, task.exception(), exc_info=task.exception())
-        self.worker.runner_ended(self)
+        self.worker.runner_ended(self, None if task.cancelled() else task.exception())
 
     async def _run(self):
         while not self._stopping:
@@ -117,17 +132,41 @@ class ChannelRunner:
             held.taken()
 
     async def _fetch(self):
-        if self._receive_held is not None:
-            return await self._receive_held(self.channel)
         pause = PAUSE_LEAST
         while True:
             try:
-                return _Received(await self._layer.receive(self.channel))
+                if self._receive_held is not None:
+                    held = await self._receive_held(self.channel)
+                else:
+                    held = _Received(await self._layer.receive(self.channel))
             except Exception as error:
-                # The layer says no more than that: a message that does not decode, or a server that is away.
-                logger.error("Channel %r: receive() failed: %s", self.channel, error, exc_info=error)
+                # Of its own layer it is known that this is about the name or the settings. Others say no more than that: a
+                # message that does not decode, or a server that is away.
+                if self._receive_held is not None and isinstance(error, (AssertionError, TypeError, ValueError)):
+                    raise
+                self._tell_failure(error)
+            else:
+                self._failure = None
+                return held
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_MOST)
+
+    def _tell_failure(self, error):
+        """Logs it once, and again after a while if it goes on."""
+        failure = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        if failure != self._failure:
+            self._failure_untold = 0
+            logger.error("Channel %r: receive() failed, trying on: %s", self.channel, error, exc_info=error)
+        elif now - self._failure_told >= REPEAT:
+            times = self._failure_untold + 1
+            self._failure_untold = 0
+            logger.error("Channel %r: receive() failed %d more times: %s", self.channel, times, error)
+        else:
+            self._failure_untold += 1
+            return
+        self._failure = failure
+        self._failure_told = now
 
     async def _receive(self):
         """What the application is given as receive()."""

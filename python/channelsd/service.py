@@ -74,8 +74,13 @@ class Worker:
             self._idle.set_result(None)
             self._idle = None
 
-    def runner_ended(self, runner):
+    def runner_ended(self, runner, error):
+        """`error`: why its channel cannot be received from, or None. A worker without one of its channels would look well."""
         self._runners.remove(runner)
+        if error is not None:
+            logger.error("Channel %r: %s; the worker ends.", runner.channel, error, exc_info=error)
+            self.exit_code = EXIT_LOST
+            self._end(self.close_timeout)
         if self._idle is not None and not self._busy():
             self._idle.set_result(None)
             self._idle = None

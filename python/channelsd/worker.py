@@ -2,7 +2,8 @@
 """The worker process: arguments, start, service, end. The supervisor starts it with one inherited socket for each edge
 loop.
 
-Exit codes: 0 after SHUTDOWN; 1 a link was lost; 2 bad arguments; 3 the application cannot be imported or started.
+Exit codes: 0 after SHUTDOWN; 1 a link, or a channel to consume, was lost; 2 bad arguments; 3 the application cannot be
+imported or started.
 
 Who ends it: the edge, by SHUTDOWN or by closing a link. SIGTERM and SIGINT do nothing here: they reach the whole group
 of processes, and the edge has to drain first. If the parent dies, the kernel kills the worker, however busy it is.
@@ -24,7 +25,7 @@ from pathlib import Path
 from .accelerate import MODES, THREADS, install
 from .lifespan import LifespanFailed
 from .loader import LoadError, load_application
-from .runworker import ChannelRunner
+from .runworker import ChannelRunner, check_layer
 
 try:
     from .service import Worker
@@ -190,8 +191,11 @@ def channel_runners(worker, application, arguments):
     alias = arguments.layer_alias
     try:
         layer = importlib.import_module("channels.layers").get_channel_layer(alias)
+        worker.loop.run_until_complete(check_layer(layer))
     except ImportError as error:
         raise StartError(EXIT_APPLICATION, f"runworker needs Django Channels: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise StartError(EXIT_APPLICATION, f"CHANNEL_LAYERS[{alias!r}]: {error}") from None
     if layer is None:
         raise StartError(EXIT_APPLICATION, f"CHANNEL_LAYERS has no {alias!r}: runworker has nothing to receive from")
     return [ChannelRunner(worker, application, layer, channel) for channel in arguments.channels.split(",")]

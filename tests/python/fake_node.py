@@ -156,6 +156,10 @@ class Node:
     def put(self, peer, *records):
         self.do(lambda: peer.put(*records))
 
+    def handle(self, peer, record):
+        """Answers late what `answers` has left without an answer."""
+        self.do(lambda: self._handle(peer, *record))
+
     def group(self, group):
         return [peer for peer in self.peers if group in peer.groups]
 

@@ -428,6 +428,27 @@ async def test_settings_that_the_node_refuses_are_told(node):
     await layer.close()
 
 
+async def test_receivers_with_settings_that_the_node_refuses_are_told(node):
+    node.answers[fake_node.OPEN] = (fake_node.INVALID, "hosts: what is that?")
+    layer = ChannelLayer(hosts=["x"], socket=node.path)
+    receivers = [asyncio.ensure_future(layer.receive("jobs")) for _ in range(2)]
+    for receiver in receivers:
+        with pytest.raises(ChannelLayerRefused, match="what is that"):
+            await within(receiver)
+    with pytest.raises(ChannelLayerRefused, match="what is that"):
+        await within(layer.receive("jobs"))
+    # Another node may think otherwise.
+    del node.answers[fake_node.OPEN]
+    node.cut()
+    while layer._connections[0].is_up:
+        await asyncio.sleep(0.01)
+    receiver = asyncio.ensure_future(layer.receive("jobs"))
+    await node.seen(fake_node.RECEIVE)
+    await layer.send("jobs", MESSAGE)
+    assert await within(receiver) == MESSAGE
+    await layer.close()
+
+
 async def test_json_layers_carry_json(tmp_path):
     settings = list(SETTINGS)
     settings[1] = "json"

@@ -4,9 +4,11 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import importlib.util
 import os
 import threading
+import weakref
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -315,4 +317,81 @@ def test_fork_of_which_python_knows_nothing_is_noticed(node, layer):
     assert asyncio.run(layer.receive(channel)) == MESSAGE
 
 
-# A node that goes away
+def test_channel_is_found_while_another_connection_leaves(node, layer):
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    channels = [loop.run_until_complete(layer.new_channel()) for loop in loops]
+    first = layer._owner(channels[0]).connection
+
+    class Leaving(dict):
+        def get(self, base):
+            layer._connections.remove(first)
+
+    bases, first.bases = first.bases, Leaving()
+    assert layer._owner(channels[1]).connection.loop is loops[1]
+    assert first not in layer._connections
+    first.bases = bases
+    layer._connections.append(first)
+    for loop in loops:
+        loop.close()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_connection_that_is_down_when_its_loop_ends_is_made_again_by_the_next(kind, node, layer):
+    make = asyncio.new_event_loop if kind == "asyncio" else importlib.import_module("uvloop").new_event_loop
+
+    async def first():
+        channel = await layer.new_channel()
+        node.stop()
+        while layer.channels(channel).connection.is_up:
+            await asyncio.sleep(0.01)
+        return channel
+
+    async def second(channel):
+        receiver = asyncio.ensure_future(layer.receive(channel))
+        await node.seen(fake_node.OPEN, 2)
+        sender = ChannelLayer(socket=node.path)
+        await sender.send(channel, MESSAGE)
+        assert await within(receiver) == MESSAGE
+        await sender.close()
+
+    loop = make()
+    channel = loop.run_until_complete(first())
+    loop.close()
+    node.start()
+    loop = make()
+    loop.run_until_complete(second(channel))
+    loop.close()
+    gc.collect()  # what asyncio says of the task that the first loop has left belongs to this test
+
+
+def test_task_of_a_closed_loop_leaves_that_of_the_next_alone(node, layer):
+    loop = asyncio.new_event_loop()
+    channel = loop.run_until_complete(layer.new_channel())
+    connection = layer._owner(channel).connection
+    node.stop()
+
+    async def lose():
+        while connection._nudge is None:
+            await asyncio.sleep(0.01)
+        return connection._connector
+
+    left = loop.run_until_complete(lose())
+    loop.close()
+    assert connection._connector is None
+
+    async def go_on(left):
+        receiver = asyncio.ensure_future(layer.receive(channel))
+        await lose()
+        connector, gone = connection._connector, weakref.ref(left.pop())
+        gc.collect()
+        assert gone() is None
+        assert connection._connector is connector and connection._nudge is not None
+        node.start()
+        await node.seen(fake_node.OPEN, 2)
+        await layer.send(channel, MESSAGE)
+        assert await within(receiver) == MESSAGE
+
+    left = [left]
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(go_on(left))
+    loop.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""channelsd.layer over time: workers, nodes that go away, and where the socket is found."""
+"""channelsd.layer over time: workers, and nodes that go away."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 import channelsd.layer as package
 import fake_node
-from channelsd.layer import ChannelLayer, ChannelLayerTimeout, ChannelLayerUnavailable, paths
+from channelsd.layer import ChannelLayer, ChannelLayerTimeout, ChannelLayerUnavailable, connection
+from channelsd.layer import process as process_module
 from channelsd.layer.process import process
 from fake_node import Node, within
 
@@ -137,6 +139,96 @@ async def test_join_in_flight_at_the_loss_fails_and_leaves_no_member(node, layer
     assert node.group("room")
 
 
+@pytest.mark.parametrize("way", ["new_channel", "receive", "receive_elsewhere"])
+async def test_channel_that_is_used_after_a_loss_which_nobody_minded_is_reached(node, layer, way):
+    channel = await layer.new_channel()
+    channels = layer.channels(channel)
+    channels.forget(channel)
+    node.cut()
+    while channels.connection.is_up:
+        await asyncio.sleep(0.01)
+    if way == "receive_elsewhere":
+        receiver = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(within(layer.receive(channel)))))
+    else:
+        if way == "new_channel":
+            channel = await layer.new_channel()
+            await node.seen(fake_node.OPEN, 2)
+        receiver = asyncio.ensure_future(layer.receive(channel))
+    await node.seen(fake_node.OPEN, 2)
+    sender = ChannelLayer(socket=node.path)
+    await sender.send(channel, MESSAGE)
+    assert await within(receiver) == MESSAGE
+    await sender.close()
+
+
+async def test_node_that_is_slow_to_open_a_layer_is_asked_once(node):
+    layer = ChannelLayer(socket=node.path, timeout=0.1)
+    node.answers[fake_node.OPEN] = None
+    begin = time.monotonic()
+    while time.monotonic() < begin + 2 * (layer.timeout + connection.GRACE):
+        with pytest.raises(ChannelLayerUnavailable, match="does not answer"):
+            await layer.new_channel()
+    ((peer, opening),) = node.wait_for(fake_node.OPEN)
+    del node.answers[fake_node.OPEN]
+    node.handle(peer, opening)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", MESSAGE)
+    assert await within(layer.receive(channel)) == MESSAGE
+    assert len(node.ops(fake_node.OPEN)) == len(node.all_peers) == 1
+    await layer.close()
+
+
+async def test_node_that_goes_before_it_has_opened_a_layer_is_asked_again(node, layer):
+    node.answers[fake_node.OPEN] = None
+    making = asyncio.ensure_future(layer.new_channel())
+    await node.seen(fake_node.OPEN)
+    del node.answers[fake_node.OPEN]
+    node.cut()
+    await within(making)
+    assert len(node.ops(fake_node.OPEN)) == len(node.all_peers) == 2
+
+
+async def test_connection_has_one_timer_for_its_requests(node, layer, monkeypatch):
+    channel = await layer.new_channel()
+    loop = asyncio.get_running_loop()
+    check, call_later = layer.channels(channel).connection._check_pending, loop.call_later
+    timers = []
+
+    def watched(delay, callback, *arguments):
+        timer = call_later(delay, callback, *arguments)
+        if callback == check:
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", watched)
+    node.answers[fake_node.JOIN] = node.answers[fake_node.LEAVE] = None
+    with pytest.raises(ChannelLayerTimeout):
+        await within(layer.group_add("room", channel))
+    await node.seen(fake_node.LEAVE)
+    assert len([timer for timer in timers if timer.when() > loop.time()]) == 1
+
+
+async def test_receive_that_is_repeated_after_a_loss_is_asked_once(node, layer, monkeypatch):
+    monkeypatch.setattr(connection, "RECEIVE_PAUSE", 0.3)
+    node.answers[fake_node.RECEIVE] = (fake_node.UNAVAILABLE, "Redis is away")
+    receiver = asyncio.ensure_future(layer.receive("jobs"))
+    await node.seen(fake_node.RECEIVE)
+    await layer.group_send("nobody", {})
+    del node.answers[fake_node.RECEIVE]
+    node.cut()
+    await node.seen(fake_node.RECEIVE, 2)
+    repeated = asyncio.Event()
+    asyncio.get_running_loop().call_later(connection.RECEIVE_PAUSE, repeated.set)
+    await repeated.wait()
+    await layer.group_send("nobody", {})
+    assert len(node.ops(fake_node.RECEIVE)) == 2
+    for number in range(2):
+        await layer.send("jobs", {"number": number})
+    assert await within(receiver) == {"number": 0}
+    assert await within(layer.receive("jobs")) == {"number": 1}
+
+
 async def test_node_of_another_version_is_told(node, layer):
     node.answers[fake_node.HELLO] = 2
     for call in (layer.new_channel, lambda: layer.send("jobs", MESSAGE)):
@@ -152,76 +244,6 @@ async def test_receiver_of_a_closed_layer_is_told(layer):
     for receiver in receivers:
         with pytest.raises(ChannelLayerUnavailable):
             await within(receiver)
-
-
-# Where the socket is
-
-
-def test_socket_is_found_by_variable_and_by_default(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    folder = tmp_path / "channelsd"
-    folder.mkdir(mode=0o700)
-    monkeypatch.delenv(paths.VARIABLE, raising=False)
-    layer = ChannelLayer(timeout=0.1)
-    with Node(folder / "layer.sock") as general:
-        async_to_sync(layer.send)("jobs", MESSAGE)
-        assert general.ops(fake_node.SEND)
-        monkeypatch.setenv(paths.VARIABLE, str(tmp_path / "named.sock"))
-        with pytest.raises(ChannelLayerUnavailable, match=r"named\.sock.*CHANNELSD_LAYER_SOCKET"):
-            async_to_sync(layer.send)("jobs", MESSAGE)
-        with Node(tmp_path / "named.sock") as named:
-            async_to_sync(layer.send)("jobs", MESSAGE)
-            assert named.ops(fake_node.SEND)
-            async_to_sync(layer.close)()
-
-
-def test_socket_in_a_folder_that_others_can_write_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.delenv(paths.VARIABLE, raising=False)
-    folder = tmp_path / "channelsd"
-    folder.mkdir()
-    folder.chmod(0o777)
-    with Node(folder / "layer.sock") as node:
-        with pytest.raises(ChannelLayerUnavailable, match=r"layer\.sock"):
-            async_to_sync(ChannelLayer(timeout=0.1).send)("jobs", MESSAGE)
-        assert not node.all_peers
-
-
-PROJECT = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "its_settings"
-import django
-django.setup()
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
-from channelsd.layer import paths
-print(paths.project_path(), flush=True)
-sys.stdin.readline()
-async_to_sync(get_channel_layer().group_send)("room", {"type": "x"})
-"""
-
-
-def test_project_has_a_path_of_its_own(tmp_path):
-    (tmp_path / "its_settings.py").write_text(
-        'SECRET_KEY = "x"\nCHANNEL_LAYERS = {"default": {"BACKEND": "channelsd.layer.ChannelLayer"}}\n'
-    )
-    folder = tmp_path / "channelsd"
-    folder.mkdir(mode=0o700)
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": f"{PACKAGE}:{tmp_path}"}
-    environment.pop(paths.VARIABLE, None)
-    with subprocess.Popen(
-        [sys.executable, "-c", PROJECT],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        path = child.stdout.readline().strip()
-        assert Path(path).parent == folder and len(Path(path).name) == 12 + len(".sock")
-        with Node(folder / "layer.sock") as general, Node(path) as own:
-            child.communicate("\n", timeout=20)
-            assert child.returncode == 0
-            assert own.ops(fake_node.GROUP_SEND) and not general.all_peers
 
 
 # A worker
@@ -331,6 +353,89 @@ def test_worker_sends_while_its_application_is_imported(node, inherited):
     assert loop.run_until_complete(within(layer.receive("jobs"))) == MESSAGE
     loop.close()
     assert len(node.ops(fake_node.OPEN)) == 1
+
+
+@pytest.mark.parametrize("answered", ["during_the_import", "later"])
+def test_node_that_is_slow_to_open_a_workers_layer_is_asked_once(node, inherited, answered):
+    node.answers[fake_node.OPEN] = None
+    lost = []
+    loop = asyncio.new_event_loop()
+    package.attach_worker(inherited, loop, lost.append)
+    layer = ChannelLayer(timeout=0.1)
+    for _ in range(2):
+        with pytest.raises(ChannelLayerUnavailable, match="does not answer"):
+            async_to_sync(layer.group_send)("room", MESSAGE)
+    peer, opening = node.wait_for(fake_node.OPEN)[0]
+    del node.answers[fake_node.OPEN]
+    if answered == "during_the_import":
+        node.handle(peer, opening)
+        async_to_sync(layer.group_send)("room", MESSAGE)
+
+    async def serve():
+        sending = asyncio.ensure_future(layer.group_send("room", MESSAGE))
+        await asyncio.sleep(0.01)
+        if answered == "later":
+            node.handle(peer, opening)
+        await within(sending)
+
+    loop.run_until_complete(serve())
+    loop.close()
+    assert len(node.ops(fake_node.OPEN)) == 1 and not lost
+
+
+def test_timeout_of_a_call_is_told_in_every_loop_of_a_worker(node, inherited):
+    layer = ChannelLayer()
+    node.answers[fake_node.GROUP_SEND] = (fake_node.TIMED_OUT, "no answer in time")
+
+    async def main(loop):
+        for call in (
+            lambda: layer.group_send("room", MESSAGE),
+            lambda: asyncio.to_thread(asyncio.run, layer.group_send("room", MESSAGE)),
+        ):
+            with pytest.raises(ChannelLayerTimeout, match="no answer in time"):
+                await call()
+
+    run_worker(inherited, main)
+
+
+def test_worker_whose_loop_stands_still_says_so(node, inherited, monkeypatch):
+    monkeypatch.setattr(process_module, "HOP_GRACE", 0.05)
+    layer = ChannelLayer(timeout=0.05)
+
+    async def main(loop):
+        await layer.new_channel()
+        with ThreadPoolExecutor() as threads:
+            calling = threads.submit(asyncio.run, layer.group_send("room", MESSAGE))
+            with pytest.raises(ChannelLayerUnavailable, match="does not run") as caught:
+                calling.result()  # the loop stands still here
+        assert caught.value.maybe_sent
+        await within(layer.group_send("second", MESSAGE))
+
+    run_worker(inherited, main)
+
+
+def test_call_that_another_loop_cancels_ends_in_the_workers(node, inherited):
+    layer = ChannelLayer()
+    node.answers[fake_node.SEND] = None
+
+    async def main(loop):
+        await layer.new_channel()
+
+        async def elsewhere():
+            sending = asyncio.ensure_future(layer.send("jobs", MESSAGE))
+            await node.seen(fake_node.SEND)
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert sending.cancelled()
+
+        async def ended():
+            while len(asyncio.all_tasks()) > 2:
+                await asyncio.sleep(0)
+
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        await within(asyncio.ensure_future(ended()), 1)  # long before the call's own timeout
+
+    run_worker(inherited, main)
 
 
 def test_child_of_a_worker_is_no_worker(node, inherited):

@@ -6,6 +6,7 @@ A request is answered once: by the node, by the loss of the connection, or by th
 
 import asyncio
 import logging
+import math
 import os
 import random
 import select
@@ -44,18 +45,28 @@ SETTLE = 0.25
 
 
 class Answer:
-    """In place of a future where no loop runs."""
+    """In place of a future where no loop runs, or where none may be running yet."""
 
-    __slots__ = ("result",)
+    __slots__ = ("_waiter", "result")
 
     def __init__(self):
         self.result = None
+        self._waiter = None
 
     def done(self):
         return self.result is not None
 
     def set_result(self, result):
         self.result = result
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self):
+        """For one who waits."""
+        if self.result is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self.result
 
 
 class Connection(RecordStream):
@@ -82,6 +93,7 @@ class Connection(RecordStream):
         self._pending = {}  # req -> (answer, deadline)
         self._receives = {}  # Held -> None: those that wait
         self._asked = {}  # req -> Held, on this connection
+        self._opening = {}  # Channels -> Answer: OPEN was put on this connection
         self._crossing = False  # a RECEIVE was taken back, and what was sent before may still come
         self._timer = None
         self._connector = None
@@ -124,7 +136,7 @@ class Connection(RecordStream):
         channels.error = None
         waiter = self.loop.create_future()
         self._waiters.append(waiter)
-        self._connect_soon()
+        self.connect_soon()
         try:
             await asyncio.wait([waiter], timeout=patience)
         finally:
@@ -133,12 +145,13 @@ class Connection(RecordStream):
         if channels.is_open:
             return
         if channels.error is not None:
-            raise channels.error
+            raise error_of(INVALID, channels.error)
         if self.endpoint is not None and not self.is_up:
             self.endpoint.is_down = True
         raise ChannelLayerUnavailable(str(self.error or "the channel layer's node does not answer"))
 
-    def _connect_soon(self):
+    def connect_soon(self):
+        """For whoever wants the connection to be up, and does not wait in ready()."""
         if self.loop is None:
             return
         if self._connector is None:
@@ -149,6 +162,7 @@ class Connection(RecordStream):
     async def _bring_up(self):
         """Connects, as often as it takes while somebody wants it, and opens the layers."""
         pause = PAUSE_LEAST
+        connector = asyncio.current_task()
         try:
             while not self.is_closed:
                 if not self.is_up and self._try_connect():
@@ -166,9 +180,11 @@ class Connection(RecordStream):
                 self._nudge = None
                 pause = min(2 * pause, PAUSE_MOST)
         finally:
-            self._connector = None
-            self._nudge = None
-            self._wake()
+            # That of a loop which has closed ends when it is collected; the connection may have another by then.
+            if self._connector is connector:
+                self._connector = None
+                self._nudge = None
+                self._wake()
 
     def _try_connect(self):
         if self.endpoint is None:
@@ -188,16 +204,14 @@ class Connection(RecordStream):
         asked = []
         for channels in list(self.channels):
             if not channels.is_open and channels.error is None:
-                answer = self.loop.create_future()
-                self.request(answer, channels, ToNode.OPEN, channels.config, channels.bases)
-                asked.append((channels, answer))
+                asked.append((channels, self.open(channels)))
         number = self.number
         for channels, answer in asked:
-            code, value = await answer
+            code, value = await answer.wait()
             if self.number != number or not self.is_up:
                 self.error = ChannelLayerUnavailable(f"the channel layer's node is gone: {value}")
                 return False
-            self._opened(channels, code, value)
+            self.opened(channels, code, value)
         if any(not channels.is_open and channels.error is None for channels in self.channels):
             return False  # added meanwhile
         if self._was_away:
@@ -205,7 +219,21 @@ class Connection(RecordStream):
             logger.warning("The channel layer's node is back")
         return True
 
-    def _opened(self, channels, code, value):
+    def open(self, channels):
+        """Asks the node to open a layer; then opened(). However long the answer takes, it is waited for, as a second OPEN
+        would be a breach: whoever wants the layer gives up alone."""
+        answer = self._opening.get(channels)
+        if answer is None:
+            answer = self._opening[channels] = Answer()
+            req = self._next_req
+            self._next_req = req + 1
+            self._pending[req] = (answer, math.inf)
+            self.put((ToNode.OPEN, channels.index, req, channels.config, channels.bases))
+        return answer
+
+    def opened(self, channels, code, value):
+        """What the node has answered to open()."""
+        self._opening.pop(channels, None)
         if code and code != INVALID:
             # Nothing that another attempt could not change.
             self.error = error_of(code, value)
@@ -220,9 +248,13 @@ class Connection(RecordStream):
                 if held.channels is channels:
                     self._ask(held)
         else:
-            channels.error = error_of(code, value)
+            channels.error = value or ""
             if channels.queues:
                 logger.error("The channel layer cannot be opened again: %s", value)
+            for held in list(self._receives):
+                if held.channels is channels:
+                    del self._receives[held]
+                    held.answered(error=error_of(code, value))
 
     def _wake(self):
         waiters, self._waiters = self._waiters, []
@@ -258,32 +290,34 @@ class Connection(RecordStream):
 
     def _check_pending(self):
         """One timer for all requests: answers those that the node has left without an answer."""
-        self._timer = None
         now = time.monotonic()
         late = [req for req, (_, deadline) in self._pending.items() if deadline <= now]
         for req in late:
             answer, _ = self._pending.pop(req)
             if not answer.done():
                 answer.set_result((NO_ANSWER, f"the channel layer's node did not answer within {self.timeout:g} s"))
-        if self._pending:
-            due = min(deadline for _, deadline in self._pending.values())
+        # Only now, as an answer may lead to the next request, which would set a timer of its own.
+        self._timer = None
+        due = min((deadline for _, deadline in self._pending.values()), default=math.inf)
+        if due < math.inf:
             self._timer = self.loop.call_later(max(0.01, due - now), self._check_pending)
 
     def add_receive(self, held):
         # The node would end the connection of a process that asks for more.
         if len(self._receives) >= RECEIVES_MAX:
             raise RuntimeError(f"one process waits for at most {RECEIVES_MAX} messages of normal channels at a time")
+        if held.channels.error is not None:
+            held.answered(error=error_of(INVALID, held.channels.error))
+            return
         self._receives[held] = None
-        if held.channels.is_open:
-            self._ask(held)
-        else:
-            self._connect_soon()
+        self._ask(held)
 
     def _ask(self, held):
-        if held not in self._receives:
+        # What was repeated later may have been asked again on a new connection meanwhile.
+        if held not in self._receives or held.req in self._asked:
             return
         if not held.channels.is_open:
-            self._connect_soon()
+            self.connect_soon()
             return
         held.connected = self.number
         held.req = self._next_req
@@ -394,6 +428,7 @@ class Connection(RecordStream):
             reason = f"{reason} before it said HELLO: if it runs, its log says why (layer.refused)"
         for channels in self.channels:
             channels.is_open = False
+            channels.error = None
         if self.endpoint is None:
             self.error = ChannelLayerUnavailable(f"the worker has lost its connection to the channel layer: {reason}")
         if self.loop is not None:
@@ -402,6 +437,7 @@ class Connection(RecordStream):
         self._socket = self._buffer = None
         self._clear(RECORD_MAX)
         self._asked.clear()
+        self._opening.clear()
         pending, self._pending = self._pending, {}
         text = (
             f"the connection to the channel layer's node was lost ({reason}); it is not known whether the call was "
@@ -415,7 +451,7 @@ class Connection(RecordStream):
         if self.on_lost is not None:
             self.on_lost(reason)
         elif self.endpoint is not None and self.is_wanted():
-            self._connect_soon()
+            self.connect_soon()
 
     def close(self):
         """For good. From the connection's loop, or after its end."""
@@ -454,7 +490,7 @@ class Connection(RecordStream):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._connector = None
+        self._connector = self._nudge = None
         for channels in self.channels:
             channels.end_timers()
 
@@ -509,6 +545,8 @@ class Connection(RecordStream):
             else:
                 self.scheduled = True
                 loop.call_soon(self._flush)
+        elif self.is_wanted():
+            self.connect_soon()
         for channels in self.channels:
             channels.resume()
 

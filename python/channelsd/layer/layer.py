@@ -113,7 +113,7 @@ class ChannelLayer(BaseChannelLayer):
                 "on_reconnect": on_reconnect,
             }
         )
-        self.endpoint = Endpoint(socket)
+        self.endpoint = Endpoint(socket, self.timeout)
         self._lock = threading.RLock()
         self._connections = []  # of this process that is no worker
         self._last = (None, None)  # (loop, Channels) of the last call
@@ -223,7 +223,7 @@ class ChannelLayer(BaseChannelLayer):
         if worker is not None:
             channels = worker.connection.bases.get(base)
             return channels if channels is not None and channels.config == self.config else None
-        for connection in self._connections:
+        for connection in tuple(self._connections):  # other threads change it
             channels = connection.bases.get(base)
             if channels is not None:
                 return channels

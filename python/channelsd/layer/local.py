@@ -71,7 +71,7 @@ class Channels:
         self.config = config
         self.settings = settings  # None until the layer was opened for the first time
         self.bases = []  # the first is that of "specific"
-        self.error = None  # why the node refused the layer
+        self.error = None  # why the node has refused the layer on this connection, in words
         self.is_open = False
         self.queues = {}
         self.groups = {}
@@ -108,8 +108,7 @@ class Channels:
         name = base + os.urandom(10).hex()[:REST_CHARS]
         self.queues[name] = None
         self._idle[name] = time.monotonic()
-        if self._sweeper is None:
-            self._sweep_later()
+        self._is_used()
         return name
 
     async def mailbox(self, prefix):
@@ -131,9 +130,15 @@ class Channels:
         """For a channel that had none yet."""
         queue = self.queues[name] = BodyQueue(self.size(name))
         self._idle.setdefault(name, time.monotonic())
+        self._is_used()
+        return queue
+
+    def _is_used(self):
+        """Perhaps the first channel after a while without any, in which a lost connection was not made again."""
         if self._sweeper is None:
             self._sweep_later()
-        return queue
+        if not self.is_open:
+            self.connection.connect_soon()
 
     def take_afar(self, name):
         """The next body of an own channel, or None. In any loop, but not while the connection changes its own."""

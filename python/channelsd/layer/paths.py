@@ -3,13 +3,18 @@
 
 import errno
 import hashlib
+import logging
 import os
 import socket
 import stat
 import struct
 import sys
+import time
 
 from .errors import ChannelLayerUnavailable
+from .settings import TIMEOUT
+
+logger = logging.getLogger("channelsd.layer")
 
 VARIABLE = "CHANNELSD_LAYER_SOCKET"
 GENERAL = "layer.sock"
@@ -92,10 +97,14 @@ def _connect(path, is_default):
 
 
 class Endpoint:
-    """The node of one layer. `path`: CONFIG's socket, or None."""
+    """The node of one layer. `path`: CONFIG's socket, or None. `timeout`: seconds for which a node that was in use may be away
+    before one that comes later in the order is taken, whose groups are others."""
 
-    def __init__(self, path):
+    def __init__(self, path, timeout=TIMEOUT):
         self.path = os.fspath(path) if path is not None else None
+        self._timeout = timeout
+        self._last = None  # the path of the node that was reached last
+        self._away_since = None  # when that was first missed; None if it was not
         self.is_down = False  # a call has waited for it in vain, and none was reached since
 
     @property
@@ -111,8 +120,10 @@ class Endpoint:
                 sock = _connect(path, not told)
             except OSError as error:
                 tried.append(f"{path} ({error.strerror or error})")
+                if path == self._last and self._is_awaited():
+                    break
             else:
-                self.is_down = False
+                self._reached(path)
                 return sock
         source = f" (${VARIABLE})" if told else ""
         if self.path:
@@ -121,3 +132,21 @@ class Endpoint:
             f"no channel layer answers at {', '.join(tried)}{source}. Start channelsd for this project, or `channelsd layer "
             f'serve`, as this user; or name its --layer-socket by CHANNEL_LAYERS\' CONFIG["socket"] or ${VARIABLE}'
         )
+
+    def _is_awaited(self):
+        """The node that was in use is away: whether it may only be restarting."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        return now - self._away_since < self._timeout
+
+    def _reached(self, path):
+        if self._last not in (None, path):
+            logger.warning(
+                "The channel layer's node is now that at %s, no longer that at %s; they do not share their groups",
+                path,
+                self._last,
+            )
+        self._last = path
+        self._away_since = None
+        self.is_down = False

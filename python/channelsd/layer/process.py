@@ -17,7 +17,6 @@ from .connection import Answer, Connection
 from .errors import ChannelLayerUnavailable, error_of
 from .pool import Pool
 from .protocol import ToNode
-from .settings import Settings
 
 HOP_GRACE = 1.0
 
@@ -86,10 +85,14 @@ class Worker:
     async def hop(self, coroutine, timeout):
         """Runs it in the worker's loop, from another."""
         future = asyncio.wrap_future(self._submit(coroutine))
+        # Not wait_for(): what it raises cannot be told from a ChannelLayerTimeout of the call.
         try:
-            return await asyncio.wait_for(future, timeout + HOP_GRACE)
-        except asyncio.TimeoutError:
-            raise ChannelLayerUnavailable("the worker's event loop does not run", maybe_sent=True) from None
+            await asyncio.wait([future], timeout=timeout + HOP_GRACE)
+        finally:
+            is_late = future.cancel()
+        if is_late:
+            raise ChannelLayerUnavailable("the worker's event loop does not run", maybe_sent=True)
+        return future.result()
 
     async def lent(self, receive_held, channel):
         """What receive_held(channel) brings in the worker's loop, for another loop. If that does not wait for it any more when
@@ -136,17 +139,17 @@ class Worker:
             channels = self.channels(config)
             deadline = time.monotonic() + timeout
             if not channels.is_open:
-                code, value = self._ask(channels, deadline, ToNode.OPEN, channels.config, channels.bases)
-                if code:
-                    raise error_of(code, value)
-                channels.opened(value[0], Settings(value[1]))
+                code, value = self._wait(self.connection.open(channels), deadline)
+                self.connection.opened(channels, code, value)
+                if not channels.is_open:
+                    raise error_of(code, value) if code else self.connection.error
             if op in (ToNode.GROUP_SEND, ToNode.SEND):
                 items = (items[0], channels.settings.pack(items[1]))
-            return self._ask(channels, deadline, op, *items)
+            answer = Answer()
+            self.connection.request(answer, channels, op, *items)
+            return self._wait(answer, deadline)
 
-    def _ask(self, channels, deadline, op, *items):
-        answer = Answer()
-        self.connection.request(answer, channels, op, *items)
+    def _wait(self, answer, deadline):
         self.connection.exchange(answer, deadline)
         if not answer.done():
             raise ChannelLayerUnavailable("the channel layer's node does not answer", maybe_sent=True)
