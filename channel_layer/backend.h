@@ -20,6 +20,8 @@
 struct backend;
 struct backend_own;
 
+enum { BACKEND_WATCHES_MAX = 1024 }; /* names that a layer has watched, and not unwatched */
+
 struct backend_ops {
     /* What is sent to a group comes back to the members of this node, too (layer_group_arrived()):
      * the layer delivers nothing by itself. The call ends when it came. */

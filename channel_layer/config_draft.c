@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <limits.h>
-#include <math.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -267,33 +266,10 @@ static enum err set_db(struct config_draft *d, const struct setting *setting,
     return ERR_OK;
 }
 
-/* Reads "1.5" without asking the locale what a point is. */
-static bool read_decimal(double *out, struct slice text)
-{
-    double value = 0;
-    double unit = 1;
-    bool in_fraction = false;
-    bool has_digit = false;
-    text = text_trim(text);
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == '.' && !in_fraction) {
-            in_fraction = true;
-            continue;
-        }
-        if (text.ptr[i] < '0' || text.ptr[i] > '9')
-            return false;
-        has_digit = true;
-        unit = in_fraction ? unit / 10 : unit;
-        value = in_fraction ? value + unit * (text.ptr[i] - '0') : value * 10 + (text.ptr[i] - '0');
-    }
-    *out = value;
-    return has_digit && isfinite(value);
-}
-
 static bool read_seconds(double *out, struct config_value value)
 {
     if (value.node == NULL)
-        return read_decimal(out, value.text);
+        return text_read_decimal(out, value.text);
     if (json_kind(value.node) != JSON_KIND_INT && json_kind(value.node) != JSON_KIND_REAL)
         return false;
     *out = json_double(value.node);

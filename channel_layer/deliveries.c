@@ -27,7 +27,7 @@ void deliveries_give_group(const struct layer_group *group, struct slice body)
 
 void deliveries_init(struct deliveries *d, struct layer *layer)
 {
-    *d = (struct deliveries){.layer = layer};
+    *d = (struct deliveries){.layer = layer, .number = ++layer->deliveries};
     buf_init(&d->names, NAMES_MAX);
     dlist_init(&d->touched);
 }
@@ -41,6 +41,7 @@ static void forget(struct deliveries *d)
     }
     d->count = 0;
     d->names.len = 0;
+    d->number = ++d->layer->deliveries;
 }
 
 void deliveries_deinit(struct deliveries *d)
@@ -56,6 +57,8 @@ static bool make_room(struct deliveries *d)
 {
     if (d->count < d->room)
         return true;
+    if (d->count >= DELIVERY_HITS_MAX)
+        return false;
     const size_t room = d->room == 0 ? HITS_FIRST : d->room * 2;
     struct delivery_hit *hits = mem_try_resize(d->hits, room * sizeof(*hits));
     if (hits == NULL)
@@ -100,8 +103,11 @@ void deliveries_add(struct deliveries *d, struct layer_client *client, struct sl
         miss(d, client);
 }
 
-void deliveries_add_group(struct deliveries *d, const struct layer_group *group)
+void deliveries_add_group(struct deliveries *d, struct layer_group *group)
 {
+    if (group->delivery == d->number)
+        return;
+    group->delivery = d->number;
     for (size_t i = 0; i < group->count; i++)
         add_hit(d, group->members[i]->client, group, 0);
 }
@@ -141,8 +147,8 @@ void deliveries_send(struct deliveries *d, struct slice body)
 
 /* Aggregates count in our own mailbox only: what was sent to that of a node before us was sent to
  * ours, too, once its groups were joined again. */
-static const struct layer_group *find_aggregate(const struct layer *layer, struct slice name,
-                                                enum name_kind kind, struct slice rest)
+static struct layer_group *find_aggregate(const struct layer *layer, struct slice name,
+                                          enum name_kind kind, struct slice rest)
 {
     const struct slice mailbox = name_nonlocal(name);
     if (mailbox.len < NODE_ID_CHARS + 1 ||
@@ -176,7 +182,7 @@ static bool add_name(struct deliveries *d, struct slice name, bool *is_control)
     case NAME_GROUP_DIGEST:
         break;
     }
-    const struct layer_group *group = find_aggregate(d->layer, name, kind, rest);
+    struct layer_group *group = find_aggregate(d->layer, name, kind, rest);
     if (group == NULL || group->count == 0)
         return false;
     deliveries_add_group(d, group);

@@ -24,10 +24,10 @@
 #include "core/strmap.h"
 
 enum {
-    LAYER_HANDLES = 3,           /* of libuv, that a layer has */
-    LAYER_TICKET_MS = 200,       /* after which a client that said nothing has accepted */
-    LAYER_MAILBOXES_MAX = 1024,  /* of one layer */
-    LAYER_CLIENT_BASES_MAX = 64, /* of one client */
+    LAYER_HANDLES = 4,     /* of libuv, that a layer has */
+    LAYER_TICKET_MS = 200, /* after which a client that said nothing has accepted */
+    LAYER_MAILBOXES_MAX = BACKEND_WATCHES_MAX, /* of one layer */
+    LAYER_CLIENT_BASES_MAX = 64,               /* of one client */
 };
 
 struct layer {
@@ -44,6 +44,9 @@ struct layer {
     struct strmap groups;  /* struct layer_group, by name */
     struct strmap digests; /* those whose aggregate carries a digest, by that */
     struct dlist group_list;
+    struct dlist singles;     /* struct group_single of all groups, the oldest first */
+    uv_timer_t singles_timer; /* for the oldest of them */
+    uint64_t deliveries;      /* so far: struct deliveries' numbers */
     struct queues queues;
     struct strmap tickets; /* struct layer_ticket */
     struct dlist ticket_list;
@@ -130,6 +133,7 @@ struct layer_group {
     struct dlist link; /* layer->group_list */
     struct layer *layer;
     enum group_state state;
+    uint64_t delivery; /* the last that it was added to (deliveries.h) */
     struct group_member **members;
     size_t count;
     size_t room;
@@ -151,7 +155,9 @@ struct group_member {
 
 struct group_single {
     struct strmap_entry by_name;
-    struct dlist link;
+    struct dlist link;   /* group->single_list */
+    struct dlist by_age; /* layer->singles */
+    struct layer_group *group;
     uint64_t expires_ms;
     struct slice name;
     char name_bytes[];
@@ -162,8 +168,8 @@ void layer_leave_all(struct layer_client *client);
 /* Drops the singles whose time is over. */
 void layer_group_expire(struct layer_group *group);
 void layer_forget_groups(struct layer *layer);
-/* Whether there is one, when those whose time is over are gone. */
-bool layer_has_groups(struct layer *layer);
+/* When the oldest single's time is over. */
+void layer_on_singles_timer(uv_timer_t *timer);
 void layer_groups_deinit(struct layer *layer);
 
 /* A control message of another node arrived (control.h). */

@@ -175,6 +175,7 @@ static void close_handles(struct layer *layer)
 {
     uv_close((uv_handle_t *)&layer->turn, on_handle_closed);
     uv_close((uv_handle_t *)&layer->ticket_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&layer->singles_timer, on_handle_closed);
     uv_close((uv_handle_t *)&layer->queues.timer, on_handle_closed);
 }
 
@@ -183,8 +184,10 @@ static void open_handles(struct layer *layer)
 {
     uv_idle_init(layer->uv, &layer->turn);
     uv_timer_init(layer->uv, &layer->ticket_timer);
+    uv_timer_init(layer->uv, &layer->singles_timer);
     uv_timer_init(layer->uv, &layer->queues.timer);
-    layer->turn.data = layer->ticket_timer.data = layer->queues.timer.data = layer;
+    layer->turn.data = layer->ticket_timer.data = layer;
+    layer->singles_timer.data = layer->queues.timer.data = layer;
     layer->open_handles = LAYER_HANDLES;
 }
 
@@ -201,6 +204,7 @@ enum err layer_open_with(struct layer **out, uv_loop_t *uv, struct layer_config 
     dlist_init(&layer->clients);
     dlist_init(&layer->mailbox_list);
     dlist_init(&layer->group_list);
+    dlist_init(&layer->singles);
     dlist_init(&layer->ticket_list);
     dlist_init(&layer->endings);
     strmap_init(&layer->bases);
@@ -248,7 +252,7 @@ void layer_close(struct layer *layer, void (*closed)(void *ctx), void *ctx)
 bool layer_is_idle(struct layer *layer)
 {
     return dlist_is_empty(&layer->clients) && dlist_is_empty(&layer->queues.by_age) &&
-           !layer_has_groups(layer);
+           dlist_is_empty(&layer->group_list);
 }
 
 const struct layer_config *layer_config(const struct layer *layer)

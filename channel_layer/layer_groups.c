@@ -20,7 +20,11 @@
 #include "channel_layer/hub.h"
 #include "core/mem.h"
 
-enum { MEMBERS_FIRST = 4 };
+enum {
+    MEMBERS_FIRST = 4,
+    EXPIRE_MAX = 1000, /* singles at once; others have their turn then */
+    EXPIRE_PAUSE_MS = 1,
+};
 
 /* A call that waits for JOINING, or for LEAVING, to end. */
 struct group_wait {
@@ -319,6 +323,7 @@ static void free_single(struct layer_group *group, struct group_single *single)
 {
     strmap_remove(&group->singles, &single->by_name);
     dlist_remove(&single->link);
+    dlist_remove(&single->by_age);
     mem_free(single);
 }
 
@@ -340,16 +345,35 @@ void layer_group_expire(struct layer_group *group)
     }
 }
 
-bool layer_has_groups(struct layer *layer)
+static struct group_single *oldest_single(const struct layer *layer)
 {
-    struct dlist *next = NULL;
-    for (struct dlist *n = layer->group_list.next; n != &layer->group_list; n = next) {
-        struct layer_group *group = CONTAINER_OF(n, struct layer_group, link);
-        next = n->next;
-        layer_group_expire(group);
+    return CONTAINER_OF(layer->singles.next, struct group_single, by_age);
+}
+
+/* It may come too early, since who was the oldest may have gone or begun anew: it looks then. */
+static void set_singles_timer(struct layer *layer, uint64_t least_ms)
+{
+    if (dlist_is_empty(&layer->singles) || uv_is_closing((uv_handle_t *)&layer->singles_timer))
+        return;
+    const uint64_t now_ms = layer_now_ms(layer);
+    const uint64_t due_ms = oldest_single(layer)->expires_ms;
+    const uint64_t in_ms = due_ms > now_ms + least_ms ? due_ms - now_ms : least_ms;
+    uv_timer_start(&layer->singles_timer, layer_on_singles_timer, in_ms, 0);
+}
+
+void layer_on_singles_timer(uv_timer_t *timer)
+{
+    struct layer *layer = timer->data;
+    const uint64_t now_ms = layer_now_ms(layer);
+    for (unsigned i = 0; i < EXPIRE_MAX && !dlist_is_empty(&layer->singles); i++) {
+        struct group_single *single = oldest_single(layer);
+        struct layer_group *group = single->group;
+        if (single->expires_ms > now_ms)
+            break;
+        free_single(group, single);
         drop_if_empty(group);
     }
-    return !dlist_is_empty(&layer->group_list);
+    set_singles_timer(layer, EXPIRE_PAUSE_MS);
 }
 
 /* Adding it again begins its time anew. */
@@ -362,12 +386,18 @@ static void add_single(struct layer_group *group, struct slice channel)
         single = mem_alloc(sizeof(*single) + channel.len);
         memcpy(single->name_bytes, channel.ptr, channel.len);
         single->name = slice_make(single->name_bytes, channel.len);
+        single->group = group;
         dlist_init(&single->link);
+        dlist_init(&single->by_age);
         strmap_add(&group->singles, &single->by_name, single->name);
     }
     dlist_remove(&single->link);
     dlist_append(&group->single_list, &single->link);
+    dlist_remove(&single->by_age);
+    dlist_append(&layer->singles, &single->by_age); /* all live equally long */
     single->expires_ms = layer_now_ms(layer) + (uint64_t)layer->config->group_expiry_s * 1000;
+    if (!uv_is_active((uv_handle_t *)&layer->singles_timer))
+        set_singles_timer(layer, 0);
 }
 
 void layer_group_add(struct layer_client *client, struct slice group, struct slice channel,
@@ -414,13 +444,13 @@ static void send_control(struct layer *layer, struct slice group, struct slice c
 {
     struct slice peer = {0};
     uint8_t bytes[CONTROL_MAX];
-    char to[NAME_MAX_BYTES + sizeof("ctl")];
+    char to[NAME_MAX_BYTES + sizeof(NAME_CONTROL_LOCAL)];
     const struct slice mailbox = name_nonlocal(channel);
     if (!name_is_specific(channel) || !name_local_is_ours(name_local(channel), &peer) ||
         layer_is_mailbox_here(layer, channel))
         return;
     memcpy(to, mailbox.ptr, mailbox.len);
-    memcpy(to + mailbox.len, "ctl", sizeof("ctl"));
+    memcpy(to + mailbox.len, NAME_CONTROL_LOCAL, sizeof(NAME_CONTROL_LOCAL));
     const struct control control = {.kind = CONTROL_DISCARD, .group = group, .channel = channel};
     const struct slice body = control_write(bytes, layer->config->serializer, &control);
     layer->backend->ops->send(layer->backend, slice_str(to), body,

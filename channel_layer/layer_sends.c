@@ -44,7 +44,6 @@ bool layer_check_group(struct layer *layer, struct slice group, struct layer_cal
 
 bool layer_check_channel(struct layer *layer, struct slice channel, struct layer_call *call)
 {
-    struct slice rest = {0};
     if (!layer_is_channel_name(layer, channel)) {
         layer_end(layer, call, ERR_INVALID,
                   "channel \"%.*s\": a name of less than 100 letters, digits, '-', '_' and '.' of "
@@ -52,7 +51,7 @@ bool layer_check_channel(struct layer *layer, struct slice channel, struct layer
                   shown(channel), (const char *)channel.ptr);
         return false;
     }
-    if (!name_is_specific(channel) || name_local_kind(name_local(channel), &rest) == NAME_CHANNEL)
+    if (!name_is_reserved(channel))
         return true;
     layer_end(layer, call, ERR_INVALID, "channel \"%.*s\": this name is reserved for the layer",
               shown(channel), (const char *)channel.ptr);
@@ -305,7 +304,7 @@ static void after_group_send(struct layer_op *op, enum err err, const char *why)
     if (err == ERR_OK)
         layer->stats.group_sent++;
     if (err == ERR_OK && !layer->backend->ops->carries_back) {
-        const struct layer_group *group = layer_find_group(layer, send->group);
+        struct layer_group *group = layer_find_group(layer, send->group);
         struct deliveries d;
         deliveries_init(&d, layer);
         add_found(&d, &send->found);

@@ -134,3 +134,13 @@ enum name_kind name_local_kind(struct slice local, struct slice *rest)
     *rest = tail;
     return is_digest ? NAME_GROUP_DIGEST : NAME_GROUP;
 }
+
+bool name_is_reserved(struct slice name)
+{
+    struct slice rest = {0};
+    const struct slice nonlocal = name_nonlocal(name);
+    const size_t least = NODE_ID_CHARS + 1; /* and the '!' */
+    return name_is_specific(name) && nonlocal.len >= least &&
+           hex_is_lower(slice_make(nonlocal.ptr + nonlocal.len - least, NODE_ID_CHARS)) &&
+           name_local_kind(name_local(name), &rest) != NAME_CHANNEL;
+}

@@ -47,6 +47,10 @@ void name_make_peer(char out[PEER_ID_CHARS + 1]);
 /* Whether the local part is one that names.h describes (of this or of another node), and whose. */
 bool name_local_is_ours(struct slice local, struct slice *peer);
 
+/* Whether it may stand for a group or for a node: its local part does, behind a node's digits.
+ * channels_redis takes such names; a message for one would be for whoever it stands for. */
+bool name_is_reserved(struct slice name);
+
 /* The local part that stands for @group, written to @out (at most 57 characters and a NUL). */
 enum { AGGREGATE_MAX = 57 };
 size_t name_aggregate(char out[AGGREGATE_MAX + 1], struct slice group);

@@ -11,7 +11,13 @@
 #include <assert.h>
 
 #include "channel_layer/hub.h"
+#include "core/log.h"
 #include "core/mem.h"
+
+enum {
+    BLOCK_EXTRA = 16, /* bytes of the allocator, of each block */
+    SLOT_EXTRA = 16,  /* of the table of the queues, of each of them */
+};
 
 struct layer_queue {
     struct strmap_entry by_name;
@@ -47,8 +53,21 @@ struct layer_wait {
     struct layer_queue *queue;
     struct queue_message *message; /* handed over; NULL: the backend's, or flushed */
     uint64_t handle;               /* the backend's name for it */
+    uint64_t strikes_id;           /* 0: not handed over, or flushed */
     bool is_backends;
 };
+
+/* ---- what counts against the ceiling ---- */
+
+static size_t message_cost(size_t len)
+{
+    return sizeof(struct queue_message) + len + BLOCK_EXTRA;
+}
+
+static size_t queue_cost(struct slice name)
+{
+    return sizeof(struct layer_queue) + name.len + BLOCK_EXTRA + SLOT_EXTRA;
+}
 
 /* ---- queues ---- */
 
@@ -70,6 +89,7 @@ static struct layer_queue *make_queue(struct queues *q, struct slice channel)
     dlist_init(&queue->ready);
     dlist_init(&queue->messages);
     dlist_init(&queue->waits);
+    q->bytes += queue_cost(name);
     dlist_append(&q->list, &queue->link);
     strmap_add(&q->by_name, &queue->by_name, queue->name);
     return queue;
@@ -82,6 +102,7 @@ static void drop_if_empty(struct queues *q, struct layer_queue *queue)
     strmap_remove(&q->by_name, &queue->by_name);
     dlist_remove(&queue->link);
     dlist_remove(&queue->ready);
+    q->bytes -= queue_cost(queue->name);
     mem_free(queue);
 }
 
@@ -164,7 +185,7 @@ static void free_message(struct queues *q, struct queue_message *message)
 {
     if (message == NULL)
         return;
-    q->bytes -= sizeof(*message) + message->len;
+    q->bytes -= message_cost(message->len);
     mem_free(message);
 }
 
@@ -194,9 +215,11 @@ static void on_timer(uv_timer_t *timer)
     set_timer(q);
 }
 
-static enum err make_message(struct queue_message **out, struct queues *q, struct slice body)
+/* @more: bytes that come with it. */
+static enum err make_message(struct queue_message **out, struct queues *q, struct slice body,
+                             size_t more)
 {
-    if (q->bytes + sizeof(**out) + body.len > QUEUES_BYTES_MAX)
+    if (q->bytes + message_cost(body.len) + more > QUEUES_BYTES_MAX)
         return ERR_FULL;
     struct queue_message *message = mem_try(sizeof(*message) + body.len);
     if (message == NULL)
@@ -209,7 +232,7 @@ static enum err make_message(struct queue_message **out, struct queues *q, struc
     memcpy(message->body, body.ptr, body.len);
     dlist_init(&message->link);
     dlist_init(&message->by_age);
-    q->bytes += sizeof(*message) + body.len;
+    q->bytes += message_cost(body.len);
     *out = message;
     return ERR_OK;
 }
@@ -236,6 +259,7 @@ static void hand_over(struct layer_wait *wait, struct slice body)
     dlist_append(&client->untaken, &wait->of_client);
     wait->queue->wait_count--;
     wait->queue->untaken_count++;
+    wait->strikes_id = strikes_id(&client->layer->queues.strikes, wait->queue->name, body);
     client->layer->stats.delivered++;
     client->ops->message(client, wait->token, wait->queue->name, body);
 }
@@ -264,7 +288,8 @@ enum err queues_put(struct queues *q, struct slice channel, struct slice body)
         expire(q, queue);
     if (queue != NULL && queue->message_count >= layer_config_capacity(q->layer->config, channel))
         return ERR_FULL;
-    const enum err err = make_message(&message, q, body);
+    const size_t more = queue == NULL ? queue_cost(name_nonlocal(channel)) : 0;
+    const enum err err = make_message(&message, q, body, more);
     if (err != ERR_OK)
         return err;
     queue = make_queue(q, channel);
@@ -379,13 +404,9 @@ void layer_cancel(struct layer_client *client, uint64_t token)
         cancel(&client->layer->queues, wait);
 }
 
-void layer_taken(struct layer_client *client, uint64_t token)
+static void take(struct queues *q, struct layer_wait *wait)
 {
-    struct queues *q = &client->layer->queues;
     struct backend *backend = q->layer->backend;
-    struct layer_wait *wait = find_wait(client, token);
-    if (wait == NULL || is_waiting(wait))
-        return;
     struct layer_queue *queue = wait->queue;
     queue->untaken_count--;
     free_message(q, wait->message);
@@ -393,6 +414,16 @@ void layer_taken(struct layer_client *client, uint64_t token)
         backend->ops->taken(backend, queue->name, wait->handle);
     free_wait(q, wait);
     drop_if_empty(q, queue);
+}
+
+void layer_taken(struct layer_client *client, uint64_t token)
+{
+    struct queues *q = &client->layer->queues;
+    struct layer_wait *wait = find_wait(client, token);
+    if (wait == NULL || is_waiting(wait))
+        return;
+    strikes_clear(&q->strikes, wait->strikes_id);
+    take(q, wait);
 }
 
 void layer_put_back(struct layer_client *client, uint64_t token)
@@ -453,12 +484,33 @@ void queues_serve(struct queues *q)
     }
 }
 
+/* The client is gone, and this is what it got last. */
+static bool is_out(struct queues *q, const struct layer_wait *wait)
+{
+    const struct slice channel = wait->queue->name;
+    if (q->layer->is_closing || wait->strikes_id == 0 ||
+        !strikes_add(&q->strikes, wait->strikes_id))
+        return false;
+    q->layer->stats.dropped_deadly++;
+    log_event(LOG_ERROR, "layer.deadly",
+              "channel=%.*s deaths=%d text=\"dropped a message: whoever "
+              "handled it ended before it was handled\"",
+              (int)channel.len, (const char *)channel.ptr, STRIKES_OUT);
+    return true;
+}
+
 void queues_detach(struct queues *q, struct layer_client *client)
 {
     while (!dlist_is_empty(&client->waiting))
         cancel(q, CONTAINER_OF(client->waiting.next, struct layer_wait, of_client));
-    while (!dlist_is_empty(&client->untaken))
-        put_back(q, CONTAINER_OF(client->untaken.next, struct layer_wait, of_client));
+    const struct dlist *last = client->untaken.prev;
+    while (!dlist_is_empty(&client->untaken)) {
+        struct layer_wait *wait = CONTAINER_OF(client->untaken.next, struct layer_wait, of_client);
+        if (&wait->of_client == last && is_out(q, wait))
+            take(q, wait);
+        else
+            put_back(q, wait);
+    }
 }
 
 /* What was handed over is no message any more: neither taking it nor putting it back means
@@ -474,6 +526,7 @@ static void forget_untaken(struct queues *q)
         if (wait->is_backends && backend != NULL)
             backend->ops->taken(backend, wait->queue->name, wait->handle);
         wait->is_backends = false;
+        wait->strikes_id = 0;
     }
 }
 
@@ -498,6 +551,7 @@ void queues_init(struct queues *q, struct layer *layer)
     *q = (struct queues){.layer = layer};
     strmap_init(&q->by_name);
     strmap_init(&q->tokens);
+    strikes_init(&q->strikes);
     dlist_init(&q->list);
     dlist_init(&q->by_age);
     dlist_init(&q->ready);

@@ -8,7 +8,8 @@
  * is taken, and otherwise goes back to where it was.
  *
  * Without a backend the channels of nobody are queues, too: what is sent to them counts against
- * their capacity and expires, as it would in Redis.
+ * their capacity and expires, as it would in Redis. Of all channels together there is a ceiling on
+ * the memory; a channel counts as well as its messages, since there may be as many.
  *
  * Thread: the loop's.
  */
@@ -19,12 +20,13 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "channel_layer/strikes.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/slice.h"
 #include "core/strmap.h"
 
-enum { QUEUES_BYTES_MAX = 256 * 1024 * 1024 }; /* of all messages that wait */
+enum { QUEUES_BYTES_MAX = 256 * 1024 * 1024 }; /* of all queues and the messages in them */
 
 struct layer;
 struct layer_client;
@@ -35,10 +37,11 @@ struct queues {
     struct dlist list;
     struct dlist by_age; /* struct queue_message, the oldest first */
     struct dlist ready;  /* struct layer_queue: those to be served in the next turn */
-    size_t bytes;
+    size_t bytes;        /* against the ceiling */
     uint64_t next_number;
     struct strmap tokens; /* struct layer_wait */
     uint64_t next_token;
+    struct strikes strikes;
     uv_timer_t timer; /* for the oldest message; opened and closed by the layer */
 };
 
@@ -52,7 +55,7 @@ enum err queues_put(struct queues *q, struct slice channel, struct slice body) M
 /* Once in each turn in which something is to be served (layer_wake()). */
 void queues_serve(struct queues *q);
 
-/* The client's receives end, its untaken messages go back. */
+/* The client's receives end, its untaken messages go back, but for one of which too many died. */
 void queues_detach(struct queues *q, struct layer_client *client);
 
 /* Every message is gone, also those that were handed over. */

@@ -5,6 +5,7 @@
 #include "core/digest.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/text.h"
 
 #include <hiredis/hiredis.h>
 
@@ -12,7 +13,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum {
@@ -21,8 +21,6 @@ enum {
     SEALED_KEEP = 1024 * 1024, /* bytes of a scratch buffer that are kept from turn to turn */
     ARGV_MAX = 16 * 1024,      /* words of a command: more than any has */
 };
-
-/* A call that ended before it began. */
 
 /* ---- keys, scores, numbers as text ---- */
 
@@ -56,22 +54,21 @@ double redis_now(void)
 
 struct slice redis_score(struct redis_backend *b, struct redis_number *out)
 {
-    enum { TURNED_BACK_S = 60 };
-    const double step = 1e-6; /* well over what a double of today resolves: 0.24 µs */
-    double score = redis_now();
+    enum { TURNED_BACK_S = 60, PER_S = 1000 * 1000 };
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t score_us = (int64_t)now.tv_sec * PER_S + now.tv_nsec / 1000;
     /* A clock that was set back by much is believed: scores of the future would never be trimmed.
      */
-    if (score <= b->last_score && score > b->last_score - TURNED_BACK_S)
-        score = b->last_score + step;
-    b->last_score = score;
-    int len = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        len = snprintf(out->text, sizeof(out->text), "%.*g", digits, score);
-        if (strtod(out->text, NULL) == score)
-            break;
-    }
-    if (memchr(out->text, '.', (size_t)len) == NULL)
-        len += snprintf(out->text + len, sizeof(out->text) - (size_t)len, ".0");
+    if (score_us <= b->last_score_us &&
+        score_us > b->last_score_us - (int64_t)TURNED_BACK_S * PER_S)
+        score_us = b->last_score_us + 1; /* a double of today resolves 0.24 µs */
+    b->last_score_us = score_us;
+    int len = snprintf(out->text, sizeof(out->text), "%" PRId64 ".%06" PRId64, score_us / PER_S,
+                       score_us % PER_S);
+    while (out->text[len - 1] == '0' && out->text[len - 2] != '.')
+        len--;
+    out->text[len] = '\0';
     return slice_make(out->text, (size_t)len);
 }
 
@@ -160,14 +157,12 @@ bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t
 bool redis_is_late(const struct redis_shard *shard, struct slice key, struct slice score)
 {
     struct redis_backend *b = shard->backend;
-    char text[32];
     uint64_t held_back = 0;
-    if (score.len >= sizeof(text)) /* longer than any that Redis prints */
+    double sent = 0;
+    if (!text_read_decimal(&sent, score)) /* "inf" is no time */
         return false;
-    memcpy(text, score.ptr, score.len);
-    text[score.len] = '\0';
-    const double age_s = redis_now() - strtod(text, NULL);
-    if (!(age_s > (double)b->config->expiry_s + REDIS_LATE_S))
+    const double age_s = redis_now() - sent;
+    if (age_s <= (double)b->config->expiry_s + REDIS_LATE_S)
         return false;
     layer_stats(b->base.layer)->dropped_expired++;
     if (redis_notice(b, &b->late_notice, &held_back))
@@ -391,7 +386,7 @@ static void on_command_up(void *ctx, bool is_first)
               redis_link_version(shard->link));
     redis_count_reconnect(b, is_first);
     redis_settle_up(shard, is_first);
-    redis_scripts_load(&b->scripts, shard->link);
+    redis_scripts_load(shard->link);
     redis_upkeep_up(shard);
     redis_members_recall(b);
     redis_members_run(shard);

@@ -81,7 +81,7 @@ struct redis_backend {
     struct buf scratch; /* a name of it */
     struct buf argv;    /* struct slice, of a long command; has its room from the start */
     uint64_t seed[2];   /* for hashes of names */
-    double last_score;
+    int64_t last_score_us;
     unsigned rotation;
     uint64_t group_sends; /* so far: their order */
     uv_idle_t turn;       /* active: something is to be done before the loop waits again */
@@ -122,7 +122,7 @@ struct redis_number {
 };
 struct slice redis_number(struct redis_number *out, int64_t number);
 
-/* A new score: the time as Python prints it, later than every one before. */
+/* A new score: the time as Python prints it, to the microsecond, later than every one before. */
 struct slice redis_score(struct redis_backend *b, struct redis_number *out);
 /* Unix time in seconds. */
 double redis_now(void);

@@ -2,6 +2,7 @@
 #include "channel_layer/redis_conn.h"
 
 #include <assert.h>
+#include <locale.h>
 #include <stdio.h>
 
 #include <hiredis/hiredis.h>
@@ -9,7 +10,6 @@
 #include "channel_layer/redis_greeting.h"
 #include "channel_layer/redis_sentinel.h"
 #include "channel_layer/redis_stream.h"
-#include "channel_layer/redis_tls.h"
 #include "core/buf.h"
 #include "core/mem.h"
 
@@ -39,8 +39,8 @@ struct redis_conn {
     unsigned parts; /* that are not closed */
     struct redis_sentinel *sentinel;
     struct redis_stream *stream;
-    struct ssl_ctx_st *tls;
     redisReader *reader;
+    locale_t numbers;
     struct redis_greeting greeting;
     struct buf out; /* of the greeting */
     char where[WHERE_BYTES];
@@ -69,7 +69,8 @@ static void conn_free(struct redis_conn *c)
     void *ctx = c->ctx;
     if (c->reader != NULL)
         redisReaderFree(c->reader);
-    redis_tls_context_free(c->tls);
+    if (c->numbers != NULL)
+        freelocale(c->numbers);
     buf_deinit(&c->out);
     mem_free(c);
     closed(ctx);
@@ -108,7 +109,11 @@ static void on_greeting(struct redis_conn *c, const struct redisReply *reply)
 static bool read_reply(struct redis_conn *c)
 {
     void *reply = NULL;
-    if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
+    /* Versions of hiredis read a double as the locale of the program has it. */
+    const locale_t its_own = uselocale(c->numbers);
+    const int status = redisReaderGetReply(c->reader, &reply);
+    uselocale(its_own);
+    if (status != REDIS_OK) {
         char why[ERR_TEXT_MAX];
         snprintf(why, sizeof(why), "does not speak as Redis does: %s", c->reader->errstr);
         conn_lost(c, why);
@@ -145,7 +150,8 @@ static void on_opened(void *ctx)
 {
     struct redis_conn *c = ctx;
     c->reader = redisReaderCreate();
-    if (c->reader == NULL) {
+    c->numbers = newlocale(LC_NUMERIC_MASK, "C", NULL);
+    if (c->reader == NULL || c->numbers == NULL) {
         conn_lost(c, "out of memory");
         return;
     }
@@ -185,16 +191,10 @@ static enum err dial(struct redis_conn *c, const char *name, uint16_t port, cons
 {
     const struct redis_host *host = c->how.host;
     c->state = CONN_DIALING;
-    if (host->is_tls) {
-        const enum err err = redis_tls_context_new(&c->tls, host, why);
-        if (err != ERR_OK)
-            return err;
-    }
     const struct redis_address address = {.host = host,
                                           .name = name,
                                           .port = port,
                                           .unix_path = unix_path,
-                                          .context = c->tls,
                                           .attempt = c->how.attempt};
     const enum err err = redis_stream_open(&c->stream, c->uv, &address, &stream_ops, c, why);
     if (err == ERR_OK)
@@ -249,7 +249,6 @@ enum err redis_conn_open(struct redis_conn **out, uv_loop_t *uv, const struct re
     snprintf(c->where, sizeof(c->where), "%s", redis_host_text(how->host));
     const enum err err = start(c, why);
     if (err != ERR_OK) {
-        redis_tls_context_free(c->tls);
         mem_free(c);
         return err;
     }

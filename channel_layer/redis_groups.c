@@ -127,13 +127,18 @@ static void report_full(struct group_call *g)
                   g->full, g->all_count, (int)g->group_len, (const char *)g->bytes.ptr, held_back);
 }
 
+static void add_words(struct group_call *g, const char *words)
+{
+    const size_t len = strlen(g->why);
+    snprintf(g->why + len, sizeof(g->why) - len, "%s", words);
+}
+
 static void end_group_call(struct group_call *g)
 {
     report_full(g);
     if (g->err == ERR_UNAVAILABLE && g->sent > 0) {
         g->err = ERR_TIMEOUT; /* it went to some: nobody may take it for unsent */
-        const size_t len = strlen(g->why);
-        snprintf(g->why + len, sizeof(g->why) - len, " (sent to a part of the group)");
+        add_words(g, " (sent to a part of the group)");
     }
     g->call->done(g->call, g->err, g->err == ERR_OK ? "" : g->why);
     free_group_call(g);
@@ -174,13 +179,13 @@ static void report_key(struct group_call *g, const struct chunk_ticket *ticket,
     struct redis_key key;
     const redisReply said = {
         .type = REDIS_REPLY_ERROR,
-        .str = reply->element[3]->str,
-        .len = reply->element[3]->len,
+        .str = reply->element[4]->str,
+        .len = reply->element[4]->len,
     };
-    const struct slice name = target_name(g, ticket->chunk, reply->element[2]->integer);
+    const struct slice name = target_name(g, ticket->chunk, reply->element[3]->integer);
     redis_error_words(words, sizeof(words), &said);
     (void)redis_refusal(&said, words, redis_key(b, &key, "", name), &why);
-    if (!redis_is_wrong_type(&said)) {
+    if (reply->element[2]->integer > 0) {
         fail(g, ERR_UNAVAILABLE, why.text);
         return;
     }
@@ -192,11 +197,12 @@ static void report_key(struct group_call *g, const struct chunk_ticket *ticket,
 
 static bool is_chunk_reply(const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 &&
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 5 &&
            reply->element[0]->type == REDIS_REPLY_INTEGER &&
            reply->element[1]->type == REDIS_REPLY_INTEGER &&
            reply->element[2]->type == REDIS_REPLY_INTEGER &&
-           reply->element[3]->type == REDIS_REPLY_STRING;
+           reply->element[3]->type == REDIS_REPLY_INTEGER &&
+           reply->element[4]->type == REDIS_REPLY_STRING;
 }
 
 static void read_chunk_reply(struct group_call *g, const struct chunk_ticket *ticket,
@@ -208,13 +214,13 @@ static void read_chunk_reply(struct group_call *g, const struct chunk_ticket *ti
         return;
     }
     const long long full = reply->element[0]->integer;
-    const long long failed = reply->element[1]->integer;
+    const long long wrong = reply->element[1]->integer;
+    const long long failed = reply->element[2]->integer;
     g->full += (uint32_t)full;
-    g->sent += ticket->keys - (uint32_t)full - (uint32_t)failed;
-    if (failed > 0) {
-        layer_stats(g->b->base.layer)->group_skipped += (uint64_t)failed;
+    g->sent += ticket->keys - (uint32_t)full - (uint32_t)wrong - (uint32_t)failed;
+    layer_stats(g->b->base.layer)->group_skipped += (uint64_t)wrong;
+    if (wrong > 0 || failed > 0)
         report_key(g, ticket, reply);
-    }
 }
 
 /* A cluster of one node takes single keys: the targets of this chunk, and all that follow, go one
@@ -496,8 +502,10 @@ static void on_members(void *ctx, const struct script_result *result)
         ask_when_settled(g);
         return;
     }
-    if (result->err != ERR_OK) {
-        fail(g, result->err, result->why);
+    if (result->err != ERR_OK) { /* without an answer, too: it was a question only */
+        fail(g, result->err == ERR_TIMEOUT ? ERR_UNAVAILABLE : result->err, result->why);
+        if (result->err == ERR_TIMEOUT)
+            add_words(g, "; the message was not sent");
         end_group_call(g);
         return;
     }
@@ -508,8 +516,7 @@ static void on_members(void *ctx, const struct script_result *result)
         end_group_call(g);
         return;
     }
-    const double now = redis_now();
-    g->now_s = (uint64_t)now;
+    g->now_s = (uint64_t)redis_now();
     (void)redis_score(g->b, &g->score);
     give_chunks(g);
 }

@@ -8,8 +8,7 @@
  * Life: CONNECTING -> UP -> (lost) WAITING -> CONNECTING …, with growing, jittered pauses (50 ms to
  * 0.5 s); CLOSED at the end. Commands given while it is not up wait for it, until their deadline
  * and within REDIS_LINK_QUEUE_BYTES. Those under way when the connection is lost end with
- * ERR_TIMEOUT
- * ("connection lost before the answer"): it is not known whether they were done.
+ * ERR_TIMEOUT ("connection lost before the answer"): it is not known whether they were done.
  *
  * Thread: the loop's.
  */

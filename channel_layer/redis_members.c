@@ -31,14 +31,15 @@ struct redis_membership {
 /* What one turn adds to, or takes from, one group. */
 struct redis_batch {
     struct strmap_entry entry;
-    struct dlist link; /* batches->order, until it is told */
+    struct dlist link; /* batches->order, until it is told; batches->refused */
     struct redis_shard *shard;
     bool is_add;
-    bool has_own;     /* the node's own member is among them */
-    bool is_of_run;   /* and the shard's run waits for it */
-    uint32_t changes; /* of the membership, when has_own */
-    unsigned left;    /* commands that are not answered */
-    enum err err;     /* the first that went wrong */
+    bool has_own;      /* the node's own member is among them */
+    bool has_own_call; /* and one of the calls is for that */
+    bool is_of_run;    /* and the shard's run waits for it */
+    uint32_t changes;  /* of the membership, when has_own */
+    unsigned left;     /* commands that are not answered */
+    enum err err;      /* the first that went wrong */
     unsigned count;
     struct buf members; /* a length (uint16_t) and so many bytes, again and again */
     struct buf calls;   /* struct layer_call * */
@@ -84,11 +85,12 @@ void redis_batches_init(struct redis_batches *batches)
 {
     strmap_init(&batches->pending);
     dlist_init(&batches->order);
+    dlist_init(&batches->refused);
 }
 
 void redis_batches_deinit(struct redis_batches *batches)
 {
-    assert(dlist_is_empty(&batches->order));
+    assert(dlist_is_empty(&batches->order) && dlist_is_empty(&batches->refused));
     strmap_deinit(&batches->pending);
 }
 
@@ -174,8 +176,8 @@ static void settle_membership(struct redis_batch *batch)
     struct redis_membership *ms = find_membership(m, batch->group);
     if (!batch->has_own || ms == NULL || ms->changes != batch->changes)
         return;
-    if (batch->is_add && batch->err != ERR_OK && batch->calls.len > 0)
-        ms->is_wanted = false; /* the caller was told that it failed; it may be there */
+    if (batch->is_add && batch->err != ERR_OK && batch->has_own_call)
+        ms->is_wanted = false; /* the layer is told that it failed; it may be there */
     if (!batch->is_add && batch->err == ERR_OK)
         drop_membership(m, ms);
 }
@@ -298,8 +300,12 @@ static void tell_batch(struct redis_batch *batch)
     }
     if (batch->has_own && batch->err == ERR_OK)
         note_name(batch->is_add ? &m->registered : &m->unregistered, batch->group);
-    if (--batch->left == 0)
-        end_batch(batch);
+    if (--batch->left > 0)
+        return;
+    /* Nothing of it was given. Who asks for something else may be our caller, and no call ends
+     * inside another. */
+    dlist_append(&b->batches.refused, &batch->link);
+    redis_wake_turn(b);
 }
 
 static void tell_names(struct redis_shard *shard, const char *command, struct buf *names)
@@ -341,13 +347,27 @@ static void tell_registry(struct redis_shard *shard)
     redis_tell(shard, 3, args);
 }
 
-void redis_batches_flush(struct redis_backend *b)
+static void flush_once(struct redis_backend *b)
 {
-    /* What the end of one brings about goes to the end, and is told here too. */
+    struct dlist refused;
+    struct dlist *node = NULL;
     while (!dlist_is_empty(&b->batches.order))
         tell_batch(CONTAINER_OF(b->batches.order.next, struct redis_batch, link));
     for (unsigned i = 0; i < b->shard_count; i++)
         tell_registry(&b->shards[i]);
+    dlist_init(&refused);
+    dlist_splice(&refused, &b->batches.refused);
+    while ((node = dlist_take_first(&refused)) != NULL)
+        end_batch(CONTAINER_OF(node, struct redis_batch, link));
+}
+
+void redis_batches_flush(struct redis_backend *b)
+{
+    /* What the end of one brings about is for the next turn, while there is one: who asks again
+     * whenever it is refused does not stop the loop. */
+    do
+        flush_once(b);
+    while (b->state != REDIS_OPEN && !dlist_is_empty(&b->batches.order));
 }
 
 /* ---- what goes into a batch ---- */
@@ -405,6 +425,7 @@ static struct redis_batch *put_own(struct redis_shard *shard, const struct redis
         shard, group, ms->is_wanted, redis_aggregate(&member, shard->backend->node, group), call);
     if (batch != NULL) {
         batch->has_own = true;
+        batch->has_own_call = batch->has_own_call || call != NULL;
         batch->changes = ms->changes;
     }
     return batch;
@@ -415,7 +436,8 @@ void redis_join(struct backend *base, struct slice group, struct layer_call *cal
     struct redis_shard *shard = redis_shard_of(redis_of(base), group);
     struct redis_membership *ms = want_membership(&shard->members, group);
     ms->changes++;
-    (void)put_own(shard, ms, call);
+    if (put_own(shard, ms, call) == NULL)
+        ms->is_wanted = false; /* the layer is told that it failed */
 }
 
 void redis_leave(struct backend *base, struct slice group, struct layer_call *call)

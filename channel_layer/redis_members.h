@@ -51,6 +51,7 @@ struct redis_batches {
     /* private */
     struct strmap pending; /* struct redis_batch, by group */
     struct dlist order;
+    struct dlist refused; /* the same: not told, because too much waits already */
 };
 
 void redis_members_init(struct redis_members *m);
@@ -65,7 +66,7 @@ void redis_add(struct backend *base, struct slice group, struct slice channel,
 void redis_discard(struct backend *base, struct slice group, struct slice channel,
                    struct layer_call *call);
 
-/* Tells Redis what the turn has collected. */
+/* Tells Redis what the turn has collected, and ends what could not be told. */
 void redis_batches_flush(struct redis_backend *b);
 
 /* Takes what the layer says is joined into the table. */

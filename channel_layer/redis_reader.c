@@ -14,17 +14,15 @@
 #include <stdlib.h>
 
 enum {
-    SOURCES_MAX = 256,
     BATCH_FIRST = 16,
     BATCH_MAX = 500,
     BATCH_BYTES = 2 * 1024 * 1024, /* that a batch should not exceed */
     PENDING_MAX = 1024 * 1024 * 1024,
     POLL_MS = 5000, /* beside being told */
     REST_MS = 1000, /* after a failure */
-    STAY_COUNT =
-        4, /* messages that were handed over may stay so long in Redis, when they are few */
+    STAY_COUNT = 4, /* so few messages that were handed over */
     STAY_BYTES = 64 * 1024,
-    STAY_MS = 250,
+    STAY_MS = 250,                   /* may stay so long in Redis */
     STAY_CAPACITY = 20 * STAY_COUNT, /* of the channels: nobody finds one full for them */
     STAY_PREFIX = 8,                 /* random bytes that make messages differ */
     BLOCK_S = 1,                     /* a new base waits so long at most */
@@ -40,6 +38,7 @@ enum source_state {
 
 /* One key. */
 struct redis_source {
+    struct strmap_entry by_key;
     struct redis_shard *shard;
     enum source_state state;
     bool is_dirty;      /* written to since the read that is under way began */
@@ -52,7 +51,6 @@ struct redis_source {
     uint64_t next_ms;   /* when it is read without being told */
     struct buf pending; /* handed over, not known to be out: a length (uint32_t) and the bytes */
     unsigned pending_count;
-    size_t base_len;
     struct redis_key key;
 };
 
@@ -195,14 +193,14 @@ static void set_batch(struct redis_source *s, size_t count, size_t bytes)
         s->batch = smallest(fit, count < s->batch ? s->batch : 2 * (size_t)s->batch, BATCH_MAX);
 }
 
-/* Whether all of @reply was handed over. */
+/* Whether all of @reply was handed over, or as much of it as was asked for: pending has an end. */
 static bool hand_over_all(struct redis_source *s, const redisReply *reply)
 {
     const struct redis_backend *b = s->shard->backend;
     size_t bytes = 0;
     size_t count = 0;
     struct redis_pair pair;
-    for (size_t at = 0; redis_next_pair(reply, &at, &pair); count++) {
+    for (size_t at = 0; count < s->asked && redis_next_pair(reply, &at, &pair); count++) {
         if (b->state != REDIS_OPEN || !note_pending(s, pair.member))
             return false;
         bytes += pair.member.len;
@@ -249,7 +247,8 @@ static void on_read(void *ctx, enum err err, const redisReply *reply, const char
 
 static void add_arg(struct buf *argv, struct slice arg)
 {
-    /* There is always room: a command has at most BATCH_MAX + 2, or SOURCES_MAX + 2 of them. */
+    /* There is always room: a command has at most BATCH_MAX + 2 of them (what is pending is of one
+     * read, for it is taken out before the next is heeded), or BACKEND_WATCHES_MAX + 2. */
     if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
         abort();
 }
@@ -305,10 +304,8 @@ static void ask(struct redis_source *s)
 
 static struct redis_source *find_source(const struct redis_reader *r, struct slice key)
 {
-    for (size_t i = 0; i < r->source_count; i++)
-        if (slice_eq(key, key_of(r->sources[i])))
-            return r->sources[i];
-    return NULL;
+    struct strmap_entry *entry = strmap_find(&r->by_key, key);
+    return entry != NULL ? CONTAINER_OF(entry, struct redis_source, by_key) : NULL;
 }
 
 static void on_popped(void *ctx, enum err err, const redisReply *reply, const char *why)
@@ -471,6 +468,7 @@ static const struct redis_link_ops reader_ops = {.up = on_up, .down = on_down, .
 enum err redis_reader_open(struct redis_shard *shard)
 {
     struct redis_backend *b = shard->backend;
+    strmap_init(&shard->reader.by_key);
     return redis_link_open(&shard->reader.link, b->uv, shard->host, b->config->timeout_ms,
                            &reader_ops, shard);
 }
@@ -483,6 +481,7 @@ void redis_reader_deinit(struct redis_shard *shard)
         mem_free(r->sources[i]);
     }
     mem_free(r->sources);
+    strmap_deinit(&r->by_key);
     *r = (struct redis_reader){0};
 }
 
@@ -507,8 +506,10 @@ static void add_source(struct redis_shard *shard, struct slice base)
     buf_init(&s->pending, PENDING_MAX);
     (void)redis_key(shard->backend, &s->key, "", base);
     if (r->sources == NULL)
-        r->sources = mem_alloc(SOURCES_MAX * sizeof(struct redis_source *));
+        r->sources = mem_alloc(BACKEND_WATCHES_MAX * sizeof(struct redis_source *));
+    assert(r->source_count < BACKEND_WATCHES_MAX);
     r->sources[r->source_count++] = s;
+    strmap_add(&r->by_key, &s->by_key, key_of(s));
     ask(s);
 }
 
@@ -517,13 +518,8 @@ void redis_watch(struct backend *base, struct slice name, struct layer_call *cal
     struct redis_backend *b = redis_of(base);
     struct redis_key key;
     const struct slice nonlocal = name_nonlocal(name);
-    const struct redis_reader *first = &b->shards[0].reader;
-    const bool is_known = find_source(first, redis_key(b, &key, "", nonlocal)) != NULL;
-    if (!is_known && first->source_count == SOURCES_MAX) {
-        redis_end_later(b, call, ERR_UNAVAILABLE, "more than %d kinds of channel names",
-                        SOURCES_MAX);
-        return;
-    }
+    const bool is_known =
+        find_source(&b->shards[0].reader, redis_key(b, &key, "", nonlocal)) != NULL;
     for (unsigned i = 0; i < b->shard_count && !is_known; i++)
         add_source(&b->shards[i], nonlocal);
     /* Redis need not be there: what is sent before it is read waits under the key. */

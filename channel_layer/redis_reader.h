@@ -28,6 +28,7 @@
 
 #include "core/buf.h"
 #include "core/slice.h"
+#include "core/strmap.h"
 
 struct backend;
 struct layer_call;
@@ -41,6 +42,7 @@ struct redis_reader {
     struct redis_link *link;
     struct redis_source **sources; /* one for each base */
     size_t source_count;
+    struct strmap by_key; /* the same */
     bool is_up;
     bool can_track;    /* pushes come: no need to block */
     bool is_blocked;   /* a BZPOPMIN is under way */

@@ -18,12 +18,12 @@
 #include "channel_layer/redis.h"
 #include "core/base64.h"
 #include "core/mem.h"
+#include "core/text.h"
 
 #include <hiredis/hiredis.h>
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     SCAN_COUNT = 500, /* keys that Redis looks at in one step */
@@ -397,7 +397,9 @@ static void tell_listed(struct scan *scan, struct redis_shard *shard, const redi
     double newest = 0;
     for (size_t at = 0; scan->err == ERR_OK && redis_next_pair(reply, &at, &pair);) {
         struct slice node = pair.member;
-        const double beat = strtod((const char *)pair.score.ptr, NULL);
+        double beat = 0;
+        if (!text_read_decimal(&beat, pair.score))
+            beat = 0; /* no time: not waited for */
         const bool is_claimed = node.len > 0 && node.ptr[0] == '~';
         if (is_claimed)
             node = slice_make(node.ptr + 1, node.len - 1);

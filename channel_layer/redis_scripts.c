@@ -35,9 +35,10 @@ static const char *const texts[SCRIPTS] = {
     [SCRIPT_MEMBERS] = "redis.call('ZREMRANGEBYSCORE',KEYS[1],0,ARGV[1]) "
                        "return redis.call('ZRANGE',KEYS[1],0,-1)",
     /* keys | oldest, score, expiry, then capacity and member for each key. How many were over
-     * capacity and how many failed, and the number and the error of the first of these: one bad
-     * key must not keep the others from their message. */
-    [SCRIPT_GROUP_SEND] = "local full,failed,first,why=0,0,0,'' "
+     * capacity, how many have another type, how many failed otherwise, and the number and the error
+     * of the first of the last, else of the second: one bad key must not keep the others from their
+     * message, nor hide what is wrong with them. */
+    [SCRIPT_GROUP_SEND] = "local full,wrong,failed,nth,why=0,0,0,0,'' "
                           "for i,key in ipairs(KEYS) do "
                           "local r=redis.pcall('ZCOUNT',key,0,ARGV[1]) "
                           "if type(r)=='number' and r>0 then "
@@ -48,10 +49,12 @@ static const char *const texts[SCRIPTS] = {
                           "r=redis.pcall('ZADD',key,ARGV[2],ARGV[2*i+3]) "
                           "if type(r)=='number' then redis.call('EXPIRE',key,ARGV[3]) end "
                           "end end "
-                          "if type(r)~='number' then failed=failed+1 "
-                          "if first==0 then first=i why=r.err end end "
+                          "if type(r)~='number' then "
+                          "local other=string.find(r.err,'WRONGTYPE',1,true) "
+                          "if other then wrong=wrong+1 else failed=failed+1 end "
+                          "if nth==0 or (not other and failed==1) then nth=i why=r.err end end "
                           "end "
-                          "return {full,failed,first,why}",
+                          "return {full,wrong,failed,nth,why}",
     /* channel, taken | count, name of the channel, expiry of taken. Members and scores. */
     [SCRIPT_POP] = "local m=redis.call('ZRANGE',KEYS[1],0,ARGV[1]-1,'WITHSCORES') "
                    "for i=1,#m,2 do "
@@ -120,6 +123,10 @@ static const char *const texts[SCRIPTS] = {
     [SCRIPT_SWEPT] = "if redis.call('ZREM',KEYS[1],ARGV[1])==0 then return -1 end "
                      "for i=2,#KEYS do redis.call('DEL',KEYS[i]) end "
                      "return 0",
+    /* nodes, what the node has taken | node. 1: it was taken out, 0: not, it has messages yet. */
+    [SCRIPT_LEAVE] = "if redis.call('ZCARD',KEYS[2])>0 then return 0 end "
+                     "redis.call('ZREM',KEYS[1],ARGV[1]) "
+                     "return 1",
     /* keys | for each '1' when its name says that it is a layer's, '0' when its type has to. */
     [SCRIPT_FORGET] = "local n=0 "
                       "for i,key in ipairs(KEYS) do "
@@ -271,11 +278,6 @@ static bool starts_with(const struct redisReply *reply, const char *text)
     return reply->len >= len && memcmp(reply->str, text, len) == 0;
 }
 
-static bool has_words(const struct redisReply *reply, const char *words)
-{
-    return memmem(reply->str, reply->len, words, strlen(words)) != NULL;
-}
-
 /* Gives the text after a digest was not known. False: the run ends with what it has. */
 static bool give_text(struct script_run *run)
 {
@@ -332,19 +334,13 @@ enum err redis_script_run(struct redis_scripts *scripts, struct redis_link *link
     return err;
 }
 
-void redis_scripts_load(struct redis_scripts *scripts, struct redis_link *link)
+void redis_scripts_load(struct redis_link *link)
 {
-    (void)scripts;
     for (unsigned i = 0; i < SCRIPTS; i++) {
         const struct slice args[] = {slice_str("SCRIPT"), slice_str("LOAD"), slice_str(texts[i])};
         if (redis_link_command(link, NULL, NULL, 0, 3, args) != ERR_OK)
             return; /* then a run gives its text itself */
     }
-}
-
-bool redis_is_wrong_type(const struct redisReply *reply)
-{
-    return reply->type == REDIS_REPLY_ERROR && has_words(reply, "WRONGTYPE");
 }
 
 enum err redis_refusal(const struct redisReply *reply, const char *said, struct slice key,

@@ -34,6 +34,7 @@ enum redis_script {
     SCRIPT_BEAT,
     SCRIPT_SWEEP_GROUPS,
     SCRIPT_SWEPT,
+    SCRIPT_LEAVE,
     SCRIPT_FORGET,
     SCRIPTS
 };
@@ -81,12 +82,11 @@ enum err redis_script_run(struct redis_scripts *scripts, struct redis_link *link
                           const struct script_args *args, script_done *done, void *ctx) MUST_CHECK;
 
 /* Gives a server that is new all texts, so that no first call has to be made twice. */
-void redis_scripts_load(struct redis_scripts *scripts, struct redis_link *link);
+void redis_scripts_load(struct redis_link *link);
 
 /* What the reply to a command about @key says: ERR_OK, or ERR_UNAVAILABLE with @said (host and
  * words of Redis), the key and what to do in @why. */
 enum err redis_refusal(const struct redisReply *reply, const char *said, struct slice key,
                        struct err_text *why);
-bool redis_is_wrong_type(const struct redisReply *reply);
 
 #endif

@@ -59,7 +59,6 @@ struct redis_stream {
     } socket;
     uv_connect_t connect;
     uv_write_t write;
-    struct ssl_ctx_st *context;
     struct redis_tls *tls;
     struct buf out;   /* with the write under way */
     struct buf later; /* behind it */
@@ -309,6 +308,18 @@ static void keep_alive(struct redis_stream *s)
                      sizeof(unacknowledged_ms));
 }
 
+/* The files are read for each connection, so that those that were replaced are heeded. */
+static enum err make_tls(struct redis_stream *s, struct err_text *why)
+{
+    struct ssl_ctx_st *context = NULL;
+    enum err err = redis_tls_context_new(&context, s->host, why);
+    if (err == ERR_OK)
+        err =
+            redis_tls_new(&s->tls, context, s->host, s->name != NULL ? s->name : "localhost", why);
+    redis_tls_context_free(context); /* the connection keeps it as long as it needs it */
+    return err;
+}
+
 static void on_connected(uv_connect_t *req, int status)
 {
     struct redis_stream *s = CONTAINER_OF(req, struct redis_stream, connect);
@@ -326,13 +337,12 @@ static void on_connected(uv_connect_t *req, int status)
         stream_lost(s, uv_strerror(status));
         return;
     }
-    if (s->context == NULL) {
+    if (!s->host->is_tls) {
         stream_opened(s);
         return;
     }
     struct err_text why;
-    const char *server_name = s->name != NULL ? s->name : "localhost";
-    if (redis_tls_new(&s->tls, s->context, s->host, server_name, &why) != ERR_OK) {
+    if (make_tls(s, &why) != ERR_OK) {
         stream_lost(s, why.text);
         return;
     }
@@ -408,7 +418,6 @@ enum err redis_stream_open(struct redis_stream **out, uv_loop_t *uv,
     s->ops = ops;
     s->ctx = ctx;
     s->host = address->host;
-    s->context = address->context;
     s->port = address->port;
     s->attempt = address->attempt;
     buf_init(&s->out, OUT_MAX);

@@ -7,7 +7,8 @@
  *
  * Life: RESOLVING -> DIALING -> SECURING (TLS) -> OPEN; CLOSING ends each of them. A name with
  * several addresses is tried at each, beginning at another with every attempt, so that one that
- * swallows packets holds up one attempt only. Time limits are the owner's.
+ * swallows packets holds up one attempt only. What the TLS settings name is read once the server is
+ * reached, which costs far more than finding nobody there. Time limits are the owner's.
  *
  * Thread: the loop's.
  */
@@ -23,7 +24,6 @@
 #include "core/slice.h"
 
 struct redis_stream;
-struct ssl_ctx_st;
 
 /* None is called inside a function below, nor after redis_stream_close(), but for closed(). */
 struct redis_stream_ops {
@@ -35,12 +35,11 @@ struct redis_stream_ops {
 };
 
 struct redis_address {
-    const struct redis_host *host; /* its TLS settings; it outlives the stream */
+    const struct redis_host *host; /* whether there is TLS, and how; it outlives the stream */
     const char *name;              /* host name or address; copied */
     uint16_t port;
-    const char *unix_path;      /* not NULL: instead of name and port */
-    struct ssl_ctx_st *context; /* not NULL: TLS */
-    unsigned attempt;           /* which of several addresses comes first */
+    const char *unix_path; /* not NULL: instead of name and port */
+    unsigned attempt;      /* which of several addresses comes first */
 };
 
 /* Errors: ERR_INVALID, ERR_NOMEM, ERR_NO_FILES, ERR_IO with a text; nothing is left open then. */

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -18,13 +19,18 @@ enum {
     COMPARES = 3, /* after a doubt: a command of the lost connection may be done late */
     COMPARE_FIRST_MS = 200,
     COMPARE_LATER_MS = 15000,
-    COMPARE_MAX = 1000, /* messages looked at */
+    COMPARE_PAGE = 200, /* messages looked at in one turn, or not many more */
     HANDLE_BITS = 32,
 };
 static const uint32_t no_slot = UINT32_MAX;
 
 struct redis_taken {
     struct dlist link; /* one of the lists of its shard */
+    /* One with these bytes is in the index. More of them come where messages have no random bytes,
+     * or when one that went back was popped again before that was confirmed. */
+    struct strmap_entry by_name;
+    struct dlist twins;
+    bool is_indexed;
     struct redis_shard *shard;
     uint32_t slot;
     uint32_t channel_len;
@@ -59,6 +65,7 @@ void redis_taken_lists_init(struct redis_taken_lists *lists)
     dlist_init(&lists->handled);
     dlist_init(&lists->returning);
     dlist_init(&lists->telling);
+    strmap_init(&lists->by_name);
 }
 
 static struct redis_taken *taken_of(struct dlist *node)
@@ -66,19 +73,53 @@ static struct redis_taken *taken_of(struct dlist *node)
     return CONTAINER_OF(node, struct redis_taken, link);
 }
 
-static void free_list(struct dlist *list)
+static struct slice named_of(const struct redis_taken *t)
+{
+    return slice_make(t->bytes, t->len);
+}
+
+static void index_taken(struct redis_taken_lists *lists, struct redis_taken *t)
+{
+    strmap_add(&lists->by_name, &t->by_name, named_of(t));
+    t->is_indexed = true;
+}
+
+/* The first with its bytes is indexed, the others wait in a ring with it. */
+static void note_taken(struct redis_taken_lists *lists, struct redis_taken *t)
+{
+    struct strmap_entry *entry = strmap_find(&lists->by_name, named_of(t));
+    if (entry == NULL)
+        index_taken(lists, t);
+    else
+        dlist_append(&CONTAINER_OF(entry, struct redis_taken, by_name)->twins, &t->twins);
+}
+
+static void free_taken(struct redis_taken_lists *lists, struct redis_taken *t)
+{
+    struct dlist *next = t->twins.next;
+    dlist_remove(&t->twins);
+    if (t->is_indexed) {
+        strmap_remove(&lists->by_name, &t->by_name);
+        if (next != &t->twins)
+            index_taken(lists, CONTAINER_OF(next, struct redis_taken, twins));
+    }
+    mem_free(t);
+}
+
+static void free_list(struct redis_taken_lists *lists, struct dlist *list)
 {
     struct dlist *node = NULL;
     while ((node = dlist_take_first(list)) != NULL)
-        mem_free(taken_of(node));
+        free_taken(lists, taken_of(node));
 }
 
 void redis_taken_lists_deinit(struct redis_taken_lists *lists)
 {
-    free_list(&lists->held);
-    free_list(&lists->handled);
-    free_list(&lists->returning);
-    free_list(&lists->telling);
+    free_list(lists, &lists->held);
+    free_list(lists, &lists->handled);
+    free_list(lists, &lists->returning);
+    free_list(lists, &lists->telling);
+    strmap_deinit(&lists->by_name);
 }
 
 static enum err reserve_slot(struct redis_taken_table *table)
@@ -110,6 +151,8 @@ static struct redis_taken *new_taken(struct redis_shard *shard, struct slice nam
     if (t == NULL)
         return NULL;
     dlist_init(&t->link);
+    dlist_init(&t->twins);
+    t->is_indexed = false;
     t->shard = shard;
     t->slot = no_slot;
     t->channel_len = (uint32_t)channel_len;
@@ -135,6 +178,7 @@ enum err redis_taken_add(struct redis_shard *shard, struct slice channel, struct
     t->bytes[channel.len] = ':';
     if (member.len > 0)
         memcpy(t->bytes + channel.len + 1, member.ptr, member.len);
+    note_taken(&shard->normal.taken, t);
     t->slot = table->free_first;
     struct taken_slot *slot = &table->slots[t->slot];
     table->free_first = slot->next_free;
@@ -188,11 +232,6 @@ void redis_put_back(struct backend *base, struct slice channel, uint64_t handle)
 
 /* ---- telling ---- */
 
-static struct slice named_of(const struct redis_taken *t)
-{
-    return slice_make(t->bytes, t->len);
-}
-
 /* Moves as many of @list as one command takes to lists->telling. */
 static size_t collect(struct redis_taken_lists *lists, struct dlist *list)
 {
@@ -213,7 +252,7 @@ static void told(struct redis_shard *shard, bool is_done, struct dlist *back)
     struct redis_taken_lists *lists = &shard->normal.taken;
     lists->is_telling = false;
     if (is_done) {
-        free_list(&lists->telling);
+        free_list(lists, &lists->telling);
     } else {
         dlist_splice(back, &lists->telling);
         lists->retry_ms = uv_now(shard->backend->uv) + RETRY_MS;
@@ -322,39 +361,71 @@ void redis_taken_flush(struct redis_shard *shard)
 
 /* ---- comparing ---- */
 
-static bool is_in(const struct dlist *list, struct slice named)
-{
-    for (struct dlist *n = list->next; n != list; n = n->next)
-        if (slice_eq(named, named_of(taken_of(n))))
-            return true;
-    return false;
-}
-
 static void compare(struct redis_shard *shard, struct slice named, struct slice score)
 {
     struct redis_taken_lists *lists = &shard->normal.taken;
     const uint8_t *mark = memchr(named.ptr, ':', named.len);
-    if (mark == NULL || is_in(&lists->held, named) || is_in(&lists->handled, named) ||
-        is_in(&lists->returning, named) || is_in(&lists->telling, named))
+    if (mark == NULL || strmap_find(&lists->by_name, named) != NULL)
         return;
     struct redis_taken *t = new_taken(shard, named, (size_t)(mark - named.ptr), score);
     if (t == NULL)
         return;
+    note_taken(lists, t);
     dlist_append(&lists->returning, &t->link);
     redis_wake_turn(shard->backend);
+}
+
+static void compare_page(struct redis_shard *shard);
+
+/* Where the next page begins; false: this was the last, or is no page. */
+static bool take_cursor(struct redis_taken_lists *lists, const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[0]->len >= sizeof(lists->cursor))
+        return false;
+    memcpy(lists->cursor, reply->element[0]->str, reply->element[0]->len + 1);
+    return strcmp(lists->cursor, "0") != 0;
 }
 
 static void on_compared(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
     struct redis_shard *shard = ctx;
-    (void)why;
-    shard->normal.taken.is_comparing = false;
-    /* RESP2: member, score, member, …; RESP3: pairs of them, the score a double. */
-    if (err != ERR_OK || reply->type != REDIS_REPLY_ARRAY)
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    lists->is_comparing = false;
+    if (err != ERR_OK) {
+        lists->compares++; /* it was none */
         return;
+    }
+    if (reply->type == REDIS_REPLY_ERROR)
+        report(shard, why);
+    const bool has_more = take_cursor(lists, reply);
     struct redis_pair pair;
-    for (size_t at = 0; redis_next_pair(reply, &at, &pair);)
+    for (size_t at = 0; reply->elements == 2 && redis_next_pair(reply->element[1], &at, &pair);)
         compare(shard, pair.member, pair.score);
+    if (has_more && shard->backend->state == REDIS_OPEN)
+        compare_page(shard);
+}
+
+/* On the link of the pops: what they bring is known before this answer comes. What is in the zset
+ * all the time is on one page at least, whatever comes and goes beside it. */
+static void compare_page(struct redis_shard *shard)
+{
+    struct redis_backend *b = shard->backend;
+    struct redis_taken_lists *lists = &shard->normal.taken;
+    struct redis_key key;
+    struct redis_number count;
+    const struct slice args[] = {
+        slice_str("ZSCAN"),
+        redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)),
+        slice_str(lists->cursor),
+        slice_str("COUNT"),
+        redis_number(&count, COMPARE_PAGE),
+    };
+    lists->is_comparing =
+        redis_link_command(shard->normal.link, on_compared, shard, 0, 5, args) == ERR_OK;
+    if (!lists->is_comparing)
+        lists->compares++;
 }
 
 void redis_taken_doubt(struct redis_shard *shard)
@@ -366,26 +437,15 @@ void redis_taken_doubt(struct redis_shard *shard)
 
 void redis_taken_tick(struct redis_shard *shard, uint64_t now_ms)
 {
-    struct redis_backend *b = shard->backend;
     struct redis_taken_lists *lists = &shard->normal.taken;
-    struct redis_key key;
-    struct redis_number last;
     redis_taken_flush(shard);
     if (lists->compares == 0 || lists->is_comparing || now_ms < lists->compare_ms ||
         shard->normal.link == NULL || !redis_link_is_up(shard->normal.link))
         return;
-    /* On the link of the pops: what they bring is known before this answer comes. */
-    const struct slice args[] = {
-        slice_str("ZRANGE"),     redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)),
-        slice_str("0"),          redis_number(&last, COMPARE_MAX - 1),
-        slice_str("WITHSCORES"),
-    };
-    lists->is_comparing =
-        redis_link_command(shard->normal.link, on_compared, shard, 0, 5, args) == ERR_OK;
-    if (!lists->is_comparing)
-        return;
     lists->compares--;
     lists->compare_ms = now_ms + COMPARE_LATER_MS;
+    snprintf(lists->cursor, sizeof(lists->cursor), "0");
+    compare_page(shard);
 }
 
 /* ---- the end ---- */

@@ -18,6 +18,7 @@
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/slice.h"
+#include "core/strmap.h"
 
 struct backend;
 struct redis_backend;
@@ -39,11 +40,13 @@ struct redis_taken_lists {
     struct dlist handled;   /* to be taken out of the zset */
     struct dlist returning; /* to go back to their channels */
     struct dlist telling;   /* those of which Redis is being told */
+    struct strmap by_name;  /* all of them, by how they stand in the zset */
     bool is_telling;
     uint64_t retry_ms;   /* nothing is told before */
     uint64_t compare_ms; /* when the zset is to be compared with the lists */
     unsigned compares;   /* that are to follow */
     bool is_comparing;
+    char cursor[24]; /* where the next page of the zset begins */
 };
 
 void redis_taken_init(struct redis_taken_table *table);

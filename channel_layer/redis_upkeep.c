@@ -434,6 +434,7 @@ void redis_upkeep_tick(struct redis_shard *shard, uint64_t now_ms)
         keep(shard);
     if (now_ms >= u->refresh_ms) {
         u->refresh_ms = now_ms + refresh_pause_ms(shard);
+        redis_members_recall(shard->backend);
         redis_members_run(shard);
     }
 }
@@ -448,11 +449,32 @@ static void on_gone(void *ctx, enum err err, const redisReply *reply, const char
     redis_shard_left(ctx);
 }
 
+static void take_node_out(struct redis_shard *shard)
+{
+    struct redis_key key;
+    const struct slice args[] = {slice_str("ZREM"),
+                                 redis_key(shard->backend, &key, ":channelsd:nodes", slice_str("")),
+                                 slice_str(shard->backend->node)};
+    if (redis_link_command(shard->link, on_gone, shard, 0, 3, args) != ERR_OK)
+        redis_shard_left(shard);
+}
+
+static void on_left_list(void *ctx, const struct script_result *result)
+{
+    struct redis_shard *shard = ctx;
+    /* Where it may not be asked (a cluster takes single keys) nothing could be taken, either. */
+    if (result->is_refused)
+        take_node_out(shard);
+    else
+        redis_shard_left(shard);
+}
+
 void redis_upkeep_leave(struct redis_shard *shard)
 {
     struct redis_backend *b = shard->backend;
     struct redis_upkeep *u = &shard->upkeep;
     struct redis_key key;
+    struct redis_key taken;
     if (u->is_leaving)
         return;
     u->is_leaving = true;
@@ -464,9 +486,10 @@ void redis_upkeep_leave(struct redis_shard *shard)
                                    redis_key(b, &key, ":channelsd:groups:", slice_str(b->node))};
     redis_tell(shard, 2, groups);
     redis_settle_forget(shard);
-    const struct slice nodes[] = {slice_str("ZREM"),
-                                  redis_key(b, &key, ":channelsd:nodes", slice_str("")),
-                                  slice_str(b->node)};
-    if (redis_link_command(shard->link, on_gone, shard, 0, 3, nodes) != ERR_OK)
+    b->argv.len = 0;
+    add_arg(&b->argv, redis_key(b, &key, ":channelsd:nodes", slice_str("")));
+    add_arg(&b->argv, redis_key(b, &taken, ":channelsd:taken:", slice_str(b->node)));
+    add_arg(&b->argv, slice_str(b->node));
+    if (run_step(shard, SCRIPT_LEAVE, 2, on_left_list) != ERR_OK)
         redis_shard_left(shard);
 }

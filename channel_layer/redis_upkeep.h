@@ -52,7 +52,8 @@ void redis_upkeep_beat_soon(struct redis_shard *shard);
 /* Not all memberships could be told: once more in a second. */
 void redis_upkeep_run_soon(struct redis_shard *shard);
 void redis_upkeep_tick(struct redis_shard *shard, uint64_t now_ms);
-/* Takes the node's own keys out; redis_shard_left() follows. */
+/* Takes the node's own keys out, and the node, unless it has messages of normal channels yet: then
+ * a neighbour, or a successor, sweeps it. redis_shard_left() follows. */
 void redis_upkeep_leave(struct redis_shard *shard);
 /* Seconds that the keys of a node live without a beat. */
 unsigned redis_upkeep_keep_s(const struct redis_shard *shard);

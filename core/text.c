@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "core/text.h"
 
+#include <math.h>
 #include <string.h>
 
 static const uint64_t HIGH_BITS = 0x8080808080808080U;
@@ -190,4 +191,92 @@ bool text_list_next(struct slice *item, struct slice *rest)
         }
     }
     return false;
+}
+
+struct decimal {
+    uint64_t mantissa;
+    int64_t exponent;
+    bool has_digit;
+};
+
+static bool take_byte(struct slice *rest, const char *any)
+{
+    if (rest->len == 0 || rest->ptr[0] == '\0' || strchr(any, rest->ptr[0]) == NULL)
+        return false;
+    rest->ptr++;
+    rest->len--;
+    return true;
+}
+
+static bool take_digit(struct slice *rest, unsigned *digit)
+{
+    if (rest->len == 0 || rest->ptr[0] < '0' || rest->ptr[0] > '9')
+        return false;
+    *digit = rest->ptr[0] - (unsigned)'0';
+    rest->ptr++;
+    rest->len--;
+    return true;
+}
+
+/* Digits that the mantissa has no room for only count for what is before the point. */
+static void take_digits(struct slice *rest, struct decimal *d, bool in_fraction)
+{
+    unsigned digit = 0;
+    while (take_digit(rest, &digit)) {
+        d->has_digit = true;
+        if (d->mantissa < UINT64_MAX / 10 - 1) {
+            d->mantissa = d->mantissa * 10 + digit;
+            d->exponent -= in_fraction ? 1 : 0;
+        } else {
+            d->exponent += in_fraction ? 0 : 1;
+        }
+    }
+}
+
+static bool take_exponent(struct slice *rest, struct decimal *d)
+{
+    const int64_t most = 1000000; /* past that every number is 0 or too large */
+    const bool is_negative = take_byte(rest, "-");
+    int64_t exponent = 0;
+    unsigned digit = 0;
+    bool has_digit = false;
+    if (!is_negative)
+        (void)take_byte(rest, "+");
+    for (; take_digit(rest, &digit); has_digit = true)
+        exponent = exponent < most ? exponent * 10 + (int64_t)digit : exponent;
+    d->exponent += is_negative ? -exponent : exponent;
+    return has_digit;
+}
+
+static double value_of(const struct decimal *d)
+{
+    enum { EXACT = 22 }; /* the highest power of ten that a double has exactly */
+    double value = (double)d->mantissa;
+    int64_t left = d->exponent < 0 ? -d->exponent : d->exponent;
+    while (left > 0 && value != 0 && isfinite(value)) {
+        double power = 1;
+        for (int i = 0; i < EXACT && left > 0; i++, left--)
+            power *= 10;
+        value = d->exponent < 0 ? value / power : value * power;
+    }
+    return value;
+}
+
+bool text_read_decimal(double *out, struct slice text)
+{
+    struct decimal d = {0};
+    struct slice rest = text_trim(text);
+    const bool is_negative = take_byte(&rest, "-");
+    if (!is_negative)
+        (void)take_byte(&rest, "+");
+    take_digits(&rest, &d, false);
+    if (take_byte(&rest, "."))
+        take_digits(&rest, &d, true);
+    if (!d.has_digit || (take_byte(&rest, "eE") && !take_exponent(&rest, &d)) || rest.len > 0)
+        return false;
+    const double value = value_of(&d);
+    if (!isfinite(value))
+        return false;
+    *out = is_negative ? -value : value;
+    return true;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * text: what protocols ask about bytes that claim to be text: UTF-8, tokens, lists, escapes.
+ * text: what protocols ask about bytes that claim to be text: UTF-8, tokens, lists, escapes,
+ * numbers.
  *
  * Why: frames, heads and routes all read such bytes. UTF-8 is checked incrementally, because a
- * WebSocket message may arrive in pieces that end anywhere; upper and lower case mean ASCII only,
- * whatever the locale.
+ * WebSocket message may arrive in pieces that end anywhere. Upper and lower case mean ASCII only
+ * and the decimal point is a point, whatever the locale: a program that hosts us may have set one.
  *
  * Thread: any.
  */
@@ -58,5 +59,10 @@ struct slice text_trim(struct slice text);
  * skipped (RFC 9110 section 5.6.1). Quoted strings are not known here: a comma always separates.
  * False, with *@item untouched, when there are no more. */
 bool text_list_next(struct slice *item, struct slice *rest) MUST_CHECK;
+
+/* Reads "1.5", "-.5" or "17.95e+2", blanks and tabs around it or not, to within a few units of the
+ * last place of a double. False, with *@out untouched, for anything else, for what is infinite and
+ * for what no double can hold. */
+bool text_read_decimal(double *out, struct slice text) MUST_CHECK;
 
 #endif

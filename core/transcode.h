@@ -27,7 +27,7 @@
 #include "core/slice.h"
 
 enum {
-    TRANSCODE_DEPTH_WRITE = 500, /* arrays and maps in one another: some readers stop at 511 */
+    TRANSCODE_DEPTH_WRITE = 512, /* arrays and maps in one another: every Python reads them */
     TRANSCODE_DEPTH_READ = 1024, /* what Python's reader takes */
 };
 

@@ -370,6 +370,67 @@ static void single_channels_of_nobody_here_have_queues(void **state)
     assert_int_equal(layer_stats(f->layer)->group_full, 2);
 }
 
+static void add_single(struct layer_fixture *f, const char *group, const char *channel)
+{
+    struct fixture_call call;
+    layer_group_add(fixture_client(f, 0), text(group), text(channel),
+                    fixture_call(f, &call, "add"));
+    fixture_turn(f);
+    assert_int_equal(call.err, ERR_OK);
+    f->len = 0;
+}
+
+static void single_channels_are_forgotten_without_anybody_asking_for_them(void **state)
+{
+    enum { MANY = 2500 }; /* more than go at once */
+    struct layer_fixture *f = fixture_open("{\"group_expiry\": 1}", false);
+    char name[32];
+    (void)state;
+    fixture_attach(f, 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "%u", i);
+        add_single(f, i % 2 == 0 ? "room" : name, name);
+    }
+    join(f, 0, "joined");
+    add_single(f, "joined", "jobs");
+    assert_int_equal(f->layer->groups.count, 1 + MANY / 2 + 1);
+    uv_run(&f->uv, UV_RUN_DEFAULT); /* until no timer is left */
+    assert_int_equal(f->layer->groups.count, 1);
+    assert_true(dlist_is_empty(&f->layer->singles));
+    group_send(f, "joined", "deliver(0 groups=joined [x]) group_send:ok ");
+    fixture_free(f);
+}
+
+static void do_nothing(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void adding_a_single_channel_again_begins_its_time_anew(void **state)
+{
+    enum { LATER_MS = 200 };
+    struct layer_fixture *f = fixture_open("{\"group_expiry\": 1}", false);
+    uv_timer_t later;
+    (void)state;
+    fixture_attach(f, 0);
+    add_single(f, "room", "jobs");
+    add_single(f, "hall", "jobs");
+    uv_timer_init(&f->uv, &later);
+    uv_timer_start(&later, do_nothing, LATER_MS, 0);
+    while (!uv_is_closing((uv_handle_t *)&later))
+        uv_run(&f->uv, UV_RUN_ONCE);
+    add_single(f, "room", "jobs");
+    const uint64_t begin_ms = uv_now(&f->uv);
+    while (f->layer->groups.count == 2 && uv_run(&f->uv, UV_RUN_ONCE) != 0)
+        continue;
+    assert_null(layer_find_group(f->layer, text("hall")));
+    assert_true(uv_now(&f->uv) - begin_ms < 1000);
+    uv_run(&f->uv, UV_RUN_DEFAULT);
+    assert_int_equal(f->layer->groups.count, 0);
+    assert_true(uv_now(&f->uv) - begin_ms >= 1000);
+    fixture_free(f);
+}
+
 static void groups_of_any_length_have_their_own_name(void **state)
 {
     static const char long_name[] =
@@ -502,6 +563,8 @@ int main(void)
         TEST(groups_are_listed_with_ours_as_one),
         TEST(a_flush_forgets_groups_and_messages_and_tells_everybody),
         cmocka_unit_test(calls_that_wait_end_when_the_layer_does),
+        cmocka_unit_test(single_channels_are_forgotten_without_anybody_asking_for_them),
+        cmocka_unit_test(adding_a_single_channel_again_begins_its_time_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,7 @@ static void names_are_what_channels_takes_them_for(void **state)
         if (name_is_channel(name) != is_channel || name_is_group(name) != is_group)
             fail_msg("%s", golden_text(row, "name"));
         assert_true(slice_eq(name_nonlocal(name), golden_slice(row, "non_local_name")));
+        assert_false(is_channel && name_is_reserved(name));
     }
     assert_int_equal(i, 28);
     json_decref(file);
@@ -169,6 +170,30 @@ static void a_local_part_says_what_it_stands_for(void **state)
     }
 }
 
+static void only_behind_a_node_is_a_name_reserved(void **state)
+{
+#define NODE "00112233445566778899aabbccddeeff"
+    static const struct {
+        const char *name;
+        bool is_reserved;
+    } rows[] = {
+        {"specific." NODE "!g.room", true},
+        {"other." NODE "!ctl", true},
+        {NODE "!G.0123456789abcdef0123456789abcdef01234567", true},
+        {"specific." NODE "!room", false},
+        {"specific." NODE, false},
+        {"specific.x!g.room", false},
+        {"x!ctl", false},
+        {"specific.00112233445566778899AABBCCDDEEFF!g.room", false},
+        {"0112233445566778899aabbccddeeff!g.room", false},
+    };
+#undef NODE
+    (void)state;
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++)
+        if (name_is_reserved(slice_str(rows[i].name)) != rows[i].is_reserved)
+            fail_msg("%s", rows[i].name);
+}
+
 static void every_aggregate_is_read_as_what_it_was_made_from(void **state)
 {
     char group[NAME_MAX_CHARS];
@@ -199,6 +224,7 @@ int main(void)
         cmocka_unit_test(only_our_own_channels_are_ours),
         cmocka_unit_test(an_aggregate_says_its_group_or_its_digest),
         cmocka_unit_test(a_local_part_says_what_it_stands_for),
+        cmocka_unit_test(only_behind_a_node_is_a_name_reserved),
         cmocka_unit_test(every_aggregate_is_read_as_what_it_was_made_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

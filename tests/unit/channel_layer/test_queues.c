@@ -169,6 +169,71 @@ static void what_a_client_had_not_taken_when_it_went_goes_to_the_next(void **sta
     take(f, 0, "message(0 jobs [c]) ");
 }
 
+/* It gets @count messages, and is gone. */
+static void die(struct layer_fixture *f, unsigned i, unsigned count, const char *want)
+{
+    for (unsigned n = 0; n < count; n++)
+        receive(f, i);
+    fixture_turn(f);
+    fixture_told(f, want);
+    fixture_detach(f, i);
+    fixture_attach(f, i);
+}
+
+static void a_message_with_which_three_clients_died_is_dropped(void **state)
+{
+    struct layer_fixture *f = *state;
+    assert_int_equal(put(f, "a"), ERR_OK);
+    assert_int_equal(put(f, "b"), ERR_OK);
+    for (int n = 0; n < STRIKES_OUT; n++)
+        die(f, 1, 1, "message(1 jobs [a]) ");
+    take(f, 2, "message(2 jobs [b]) ");
+    assert_int_equal(layer_stats(f->layer)->dropped_deadly, 1);
+    assert_int_equal(layer_stats(f->layer)->put_back, STRIKES_OUT - 1);
+    assert_int_equal(f->layer->queues.bytes, 0);
+}
+
+static void a_message_that_was_handled_is_no_suspect(void **state)
+{
+    struct layer_fixture *f = *state;
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(put(f, "a"), ERR_OK);
+        for (int n = 1; n < STRIKES_OUT; n++)
+            die(f, 1, 1, "message(1 jobs [a]) ");
+        take(f, 2, "message(2 jobs [a]) ");
+    }
+    assert_int_equal(layer_stats(f->layer)->dropped_deadly, 0);
+}
+
+static void of_several_messages_the_last_is_the_suspect(void **state)
+{
+    struct layer_fixture *f = *state;
+    assert_int_equal(put(f, "a"), ERR_OK);
+    assert_int_equal(put(f, "b"), ERR_OK);
+    for (int n = 0; n < STRIKES_OUT; n++)
+        die(f, 1, 2, "message(1 jobs [a]) message(1 jobs [b]) ");
+    take(f, 2, "message(2 jobs [a]) ");
+    receive(f, 2);
+    fixture_turn(f);
+    fixture_told(f, "");
+    assert_int_equal(layer_stats(f->layer)->dropped_deadly, 1);
+}
+
+static void suspects_beyond_number_forget_the_oldest(void **state)
+{
+    struct layer_fixture *f = *state;
+    struct strikes *s = &f->layer->queues.strikes;
+    const uint64_t first = strikes_id(s, slice_str("jobs"), slice_str("x"));
+    for (int n = 1; n < STRIKES_OUT; n++)
+        assert_false(strikes_add(s, first));
+    for (unsigned i = 0; i < STRIKES_KEPT; i++)
+        assert_false(strikes_add(s, 1000 + i));
+    assert_int_equal(s->used, STRIKES_KEPT);
+    for (int n = 1; n < STRIKES_OUT; n++)
+        assert_false(strikes_add(s, first));
+    assert_true(strikes_add(s, first));
+}
+
 static void a_cancelled_receive_gets_nothing(void **state)
 {
     struct layer_fixture *f = *state;
@@ -241,9 +306,10 @@ static void a_flush_forgets_what_is_in_hands(void **state)
     fixture_turn(f);
     f->len = 0;
     layer_put_back(fixture_client(f, 1), token);
-    receive(f, 2);
+    const uint64_t waiting = receive(f, 2);
     fixture_turn(f);
     fixture_told(f, "");
+    layer_cancel(fixture_client(f, 2), waiting);
     assert_int_equal(f->layer->queues.bytes, 0);
 }
 
@@ -285,6 +351,27 @@ static void all_messages_together_have_a_ceiling(void **state)
                      ERR_NOMEM);
     free(bytes);
     fixture_free(f);
+}
+
+static void a_channel_counts_against_the_ceiling_as_its_messages_do(void **state)
+{
+    struct layer_fixture *f = *state;
+    struct queues *q = &f->layer->queues;
+    assert_int_equal(put_to(f, "first", "x"), ERR_OK);
+    const size_t of_first = q->bytes;
+    assert_int_equal(put_to(f, "first", "x"), ERR_OK);
+    const size_t of_message = q->bytes - of_first;
+    const size_t of_channel = of_first - of_message;
+    /* How it is found, and what it is in. */
+    assert_true(of_channel >= sizeof(struct strmap_entry) + 4 * sizeof(struct dlist));
+
+    const size_t aside = QUEUES_BYTES_MAX - q->bytes - of_message - of_channel + 1;
+    q->bytes += aside;
+    assert_int_equal(put_to(f, "other", "x"), ERR_FULL); /* a name as long */
+    assert_int_equal(put_to(f, "first", "x"), ERR_OK);
+    q->bytes -= aside;
+    assert_int_equal(put_to(f, "other", "x"), ERR_OK);
+    assert_int_equal(q->bytes, 2 * of_channel + 4 * of_message);
 }
 
 static void only_normal_channels_can_be_received_from(void **state)
@@ -336,6 +423,21 @@ static void what_is_not_taken_goes_back_to_the_backend(void **state)
     fixture_told(f, "put_back(jobs 5) put_back(jobs 6) ");
 }
 
+static void what_is_dropped_is_taken_at_the_backend(void **state)
+{
+    struct layer_fixture *f = *state;
+    for (uint64_t n = 0; n < STRIKES_OUT; n++) {
+        receive(f, 2);
+        assert_true(arrive(f, 5 + n, "a"));
+        f->len = 0;
+        fixture_detach(f, 2);
+        fixture_told(f,
+                     n < 2 ? n < 1 ? "put_back(jobs 5) " : "put_back(jobs 6) " : "taken(jobs 7) ");
+        fixture_attach(f, 2);
+    }
+    assert_int_equal(layer_stats(f->layer)->dropped_deadly, 1);
+}
+
 static void nothing_is_asked_for_while_all_who_wait_are_full(void **state)
 {
     struct layer_fixture *f = *state;
@@ -377,6 +479,10 @@ int main(void)
         TEST(specific_channels_of_one_mailbox_share_a_queue),
         TEST(what_is_not_taken_goes_back_to_the_front_in_its_order),
         TEST(what_a_client_had_not_taken_when_it_went_goes_to_the_next),
+        TEST(a_message_with_which_three_clients_died_is_dropped),
+        TEST(a_message_that_was_handled_is_no_suspect),
+        TEST(of_several_messages_the_last_is_the_suspect),
+        TEST(suspects_beyond_number_forget_the_oldest),
         TEST(a_cancelled_receive_gets_nothing),
         TEST(taken_messages_stay_taken),
         TEST(a_client_without_room_is_passed_over_until_it_has_some),
@@ -384,9 +490,11 @@ int main(void)
         TEST(a_flush_forgets_what_is_in_hands),
         TEST(who_waits_in_vain_is_told_and_the_next_one_may_ask),
         cmocka_unit_test(all_messages_together_have_a_ceiling),
+        TEST(a_channel_counts_against_the_ceiling_as_its_messages_do),
         TEST(only_normal_channels_can_be_received_from),
         TEST_BACKEND(the_backend_knows_how_many_are_waited_for),
         TEST_BACKEND(what_is_not_taken_goes_back_to_the_backend),
+        TEST_BACKEND(what_is_dropped_is_taken_at_the_backend),
         TEST_BACKEND(nothing_is_asked_for_while_all_who_wait_are_full),
         TEST_BACKEND(sends_of_this_node_take_the_way_of_all),
     };

@@ -161,6 +161,23 @@ static void bad_members_and_keys_do_not_keep_the_others_from_their_message(void 
     rig_close(&rig);
 }
 
+static void a_full_redis_is_told_behind_a_key_of_another_type_too(void **state)
+{
+    struct rig rig;
+    struct rig_call call;
+    open_settled(&rig, *state, "");
+    TELL_REDIS(*state, "ZADD asgi:group:room 4000000000 string!x 4000000001 good!x 4000000002 b!x");
+    TELL_REDIS(*state, "SET asgistring! something");
+    TELL_REDIS(*state, "CONFIG SET maxmemory 1");
+    assert_int_equal(send_to_group(&rig, &call, "room"), ERR_UNAVAILABLE);
+    TELL_REDIS(*state, "CONFIG SET maxmemory 0");
+    assert_non_null(strstr(call.why, "maxmemory"));
+    assert_non_null(strstr(call.why, "asgigood!"));
+    assert_int_equal(NUMBER(*state, "EXISTS asgigood! asgib!"), 0);
+    assert_int_equal(rig.layer.stats.group_skipped, 1);
+    rig_close(&rig);
+}
+
 static void a_group_with_many_keys_is_sent_in_several_scripts(void **state)
 {
     enum { KEYS = 700 };
@@ -227,6 +244,7 @@ static void a_cluster_of_one_node_takes_single_keys(void **state)
     assert_int_equal(rig_end(&rig, &call), ERR_OK);
     assert_int_equal(NUMBER(&redis, "EXISTS asgione!"), 0);
     rig_close(&rig);
+    assert_int_equal(NUMBER(&redis, "EXISTS asgi:channelsd:nodes"), 0);
     redisFree(redis.client);
     daemon_remove(&redis.daemon);
 }
@@ -522,6 +540,7 @@ int main(void)
         TEST(a_group_send_reaches_each_key_once_in_two_round_trips),
         TEST(a_group_of_this_node_alone_takes_one_round_trip),
         TEST(bad_members_and_keys_do_not_keep_the_others_from_their_message),
+        TEST(a_full_redis_is_told_behind_a_key_of_another_type_too),
         TEST(a_group_with_many_keys_is_sent_in_several_scripts),
         TEST(a_cluster_of_one_node_takes_single_keys),
         TEST(a_join_is_one_member_with_a_time_to_live),

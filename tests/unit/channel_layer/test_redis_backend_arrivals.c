@@ -506,9 +506,11 @@ static void calls_end_in_time_when_redis_stands_still(void **state)
     const uint64_t start_ms = uv_now(&rig.uv);
     const enum err sent = send_to(&rig, &call, "jobs");
     const enum err joined = join(&rig, "room");
+    const enum err sent_to_group = send_to_group(&rig, &call, "room");
     kill(redis->daemon.pid, SIGCONT);
     assert_int_equal(sent, ERR_TIMEOUT);
     assert_int_equal(joined, ERR_TIMEOUT);
+    assert_int_equal(sent_to_group, ERR_UNAVAILABLE); /* it only asked who is in it */
     assert_true(uv_now(&rig.uv) - start_ms < 1500);
     rig_close(&rig);
 }
@@ -546,7 +548,8 @@ static void calls_under_way_end_with_the_backend(void **state)
     kill(redis->daemon.pid, SIGCONT);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(calls[i].ended, 1);
-        assert_true(calls[i].err == ERR_CLOSED || calls[i].err == ERR_TIMEOUT);
+        assert_true(calls[i].err == ERR_CLOSED ||
+                    calls[i].err == (i == 1 ? ERR_UNAVAILABLE : ERR_TIMEOUT));
     }
 }
 

@@ -299,6 +299,16 @@ static void certificates_are_really_checked(void **state)
     daemon_remove(&p);
 }
 
+static void nothing_is_read_for_a_server_that_is_not_there(void **state)
+{
+    struct tls_row row = {.what = "nobody there, and a missing file",
+                          .host = "127.0.0.1",
+                          .ca = "/nonexistent/ca.crt",
+                          .fails = "connection refused"};
+    (void)state;
+    try_tls(&row, daemon_free_port());
+}
+
 /* ---- Sentinel ---- */
 
 static void start_sentinel(struct redis_daemon *p, unsigned master_port)
@@ -410,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_replica_is_left_and_its_refusal_told),
         cmocka_unit_test(a_server_that_loads_is_waited_for),
         cmocka_unit_test(certificates_are_really_checked),
+        cmocka_unit_test(nothing_is_read_for_a_server_that_is_not_there),
         cmocka_unit_test(sentinel_names_the_master_also_after_a_failover),
     };
     return cmocka_run_group_tests_name("redis_hosts", tests, NULL, NULL);

@@ -83,6 +83,11 @@ static void what_is_no_json_is_refused_with_its_position(void **state)
     } rows[] = {
         {"", ERR_INVALID, "the JSON text is empty"},
         {"{", ERR_INVALID, "JSON: line 1, column 1: the text ends too early"},
+        {"[\n[1, NaN]]", ERR_INVALID, "JSON: line 2, column 5: no JSON from here on"},
+        {"{\"\xc3\xa4\": -Infinity}", ERR_INVALID, "JSON: line 1, column 7: no JSON from here on"},
+        {"[Infinity", ERR_INVALID, "JSON: line 1, column 2: no JSON from here on"},
+        {"nonsense", ERR_INVALID, "JSON: line 1, column 1: no JSON from here on"},
+        {"[1 true]", ERR_INVALID, "JSON: line 1, column 4: no JSON from here on"},
         {"[1,\n 2,,]", ERR_INVALID, "JSON: line 2, column 4: no JSON from here on"},
         {"1 2", ERR_INVALID, "something follows behind the value"},
         {"\"\xff\"", ERR_INVALID, "the text is not UTF-8"},

@@ -246,6 +246,59 @@ static void list_gives_its_items_trimmed_and_skips_empty_ones(void **state)
     }
 }
 
+static void decimals_are_read_as_they_are_written(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in;
+        double want;
+    } rows[] = {
+        {"0", 0},
+        {"7", 7},
+        {"1.5", 1.5},
+        {".5", 0.5},
+        {"5.", 5},
+        {" \t1.5 ", 1.5},
+        {"-1.5", -1.5},
+        {"+1.5", 1.5},
+        {"1e3", 1000},
+        {"1E+3", 1000},
+        {"25e-1", 2.5},
+        {"1795224375.2596722", 1795224375.2596722},
+        {"1.7952243752596722E9", 1795224375.2596722},
+        {"0000000000000000000000000000001.5", 1.5},
+        {"123456789012345678901234567890", 123456789012345678901234567890.0},
+        {"0.1000000000000000000000000000001", 0.1},
+        {"1.7976931348623157e308", 1.7976931348623157e308},
+        {"1e-400", 0},
+        {"0e999999999999999999999", 0},
+        {"1e-999999999999999999999", 0},
+    };
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
+        double got = 1e99;
+        assert_true(text_read_decimal(&got, slice_str(rows[i].in)));
+        const double most = rows[i].want < 0 ? -rows[i].want : rows[i].want;
+        assert_true(got - rows[i].want <= most * 1e-15 && rows[i].want - got <= most * 1e-15);
+    }
+}
+
+static void what_is_no_decimal_is_refused(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "",        ".",   "-",    "+-1", "1,5",  "1.5.2", "1e",    "e5",  "1e+",
+        "1e5x",    "inf", "-inf", "nan", "0x10", "1 2",   "1e400", "--1", "1e999999999999999999999",
+        "\xd9\xa1"};
+    for (size_t i = 0; i < UNIT_ROWS(rows); i++) {
+        double got = 7;
+        assert_false(text_read_decimal(&got, slice_str(rows[i])));
+        assert_true(got == 7);
+    }
+    double got = 7;
+    assert_false(text_read_decimal(&got, slice_make("1\0", 2)));
+    assert_false(text_read_decimal(&got, slice_make("1e5\0", 4)));
+}
+
 static void nothing_at_all_is_an_empty_text(void **state)
 {
     (void)state;
@@ -254,6 +307,8 @@ static void nothing_at_all_is_an_empty_text(void **state)
     assert_true(utf8_is_valid(NULL, 0));
     assert_int_equal(text_percent_decode(NULL, NULL, 0), 0);
     assert_false(text_list_next(&item, &rest));
+    double number = 0;
+    assert_false(text_read_decimal(&number, (struct slice){0}));
 }
 
 int main(void)
@@ -269,6 +324,8 @@ int main(void)
         cmocka_unit_test(comparing_ignores_case_of_ascii_letters_only),
         cmocka_unit_test(trimming_takes_blanks_and_tabs_from_both_ends),
         cmocka_unit_test(list_gives_its_items_trimmed_and_skips_empty_ones),
+        cmocka_unit_test(decimals_are_read_as_they_are_written),
+        cmocka_unit_test(what_is_no_decimal_is_refused),
         cmocka_unit_test(nothing_at_all_is_an_empty_text),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
