@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from redis_server import RedisServer
+from redis_server import RedisServer, need, version
 from server import APPS, Channelsd, binary
 
 pytest.importorskip("channels_redis")
@@ -19,8 +19,8 @@ SHORT = ("--application-close-timeout", "0.2")  # for jobs that never end
 
 
 class Runworker(Channelsd):
-    def __init__(self, redis, *words, backend=OURS, **kwargs):
-        env = {"DJANGO_SETTINGS_MODULE": "jobs.settings", "JOBS_BACKEND": backend, "JOBS_REDIS": redis.url}
+    def __init__(self, redis, *words, backend=OURS, url=None, **kwargs):
+        env = {"DJANGO_SETTINGS_MODULE": "jobs.settings", "JOBS_BACKEND": backend, "JOBS_REDIS": url or redis.url}
         super().__init__(None, "runworker", *words, tcp=False, cwd=APPS, env={**env, **kwargs.pop("env", {})}, **kwargs)
 
     def wait_ready(self):
@@ -117,6 +117,24 @@ def test_consumers_have_a_channel_of_their_own(redis, jobs, backend):
         assert jobs.numbers() == [3]
 
 
+def test_a_receive_that_redis_forbids_for_a_while_is_tried_again(redis, jobs, backend):
+    need(version() >= (6, 2), "an ACL with channels")
+    redis.command("ACL", "SETUSER", "jobs", "on", ">p", "~*", "&*", "+@all", "-eval", "-evalsha", "-bzpopmin")
+    url = f"redis://jobs:p@127.0.0.1:{redis.port}/0"
+    with Runworker(redis, "jobs", backend=backend, url=url) as server:
+        server.stderr.wait_for(rb"Channel 'jobs': receive\(\) failed, trying on: .*(permission|NOPERM)", SECONDS)
+        redis.command("ACL", "SETUSER", "jobs", "+@all")
+        jobs.send("job.run", 1)
+        assert jobs.numbers() == [1]
+
+
+def test_settings_that_the_node_does_not_take_end_it(redis):
+    server = Runworker(redis, "jobs", url="nonsense://x", start=False, expect_exit=1)
+    with server:
+        assert server.wait_exit() == 1
+        assert server.log_has(rb"channelsd: CHANNEL_LAYERS\['default'\]: hosts\[0\]: the address of a Redis server")
+
+
 def test_a_message_whose_worker_is_killed_is_handled_by_the_next(redis, jobs):
     with Runworker(redis, *SHORT, "jobs"):
         jobs.send("job.begin", 1)
@@ -125,6 +143,15 @@ def test_a_message_whose_worker_is_killed_is_handled_by_the_next(redis, jobs):
         (second,) = jobs.done()  # of the worker that took its place
         assert second["n"] == 1
         assert second["pid"] != first["pid"]
+        assert redis.command("EXISTS", "asgijobs") == 0
+
+
+def test_a_message_that_ends_its_workers_stops_nothing(redis, jobs):
+    with Runworker(redis, *SHORT, "jobs") as server:
+        jobs.send("job.die", 1)
+        jobs.send("job.run", 2)
+        assert jobs.numbers(4) == [1, 1, 1, 2]
+        assert server.log_has(rb"layer\.deadly channel=jobs deaths=3")
         assert redis.command("EXISTS", "asgijobs") == 0
 
 

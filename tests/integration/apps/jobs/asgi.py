@@ -40,6 +40,10 @@ class Jobs(AsyncConsumer):
     async def job_exit(self, message):
         raise SystemExit(7)
 
+    async def job_die(self, message):
+        await self.tell(message)
+        os._exit(9)
+
     async def job_stop(self, message):
         raise StopConsumer
 
