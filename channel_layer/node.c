@@ -126,7 +126,9 @@ static enum err open_layer(struct node *node, struct layer_config *config, struc
     if (node->layer_count == NODE_LAYERS_MAX && !make_place(node)) {
         layer_config_free(config);
         return err_fail(why, ERR_UNSUPPORTED,
-                        "this node has %d layers of different settings already", NODE_LAYERS_MAX);
+                        "this node has %d layers of different settings already: have fewer, or "
+                        "another node (channelsd layer serve)",
+                        NODE_LAYERS_MAX);
     }
     struct layer *layer = NULL;
     const enum err err = layer_open(&layer, &node->loop->uv, config, why);

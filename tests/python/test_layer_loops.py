@@ -14,7 +14,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 import fake_node
-from channelsd.layer import ChannelLayer, ChannelLayerUnavailable
+from channelsd.layer import ChannelLayer, ChannelLayerUnavailable, pool
 from fake_node import within
 
 LOOPS = ["asyncio"] + (["uvloop"] if importlib.util.find_spec("uvloop") else [])
@@ -76,6 +76,42 @@ def test_connection_that_the_node_has_closed_is_not_used_again(node, layer):
     node.cut()
     async_to_sync(layer.group_send)("room", MESSAGE)
     assert len(node.ops(fake_node.GROUP_SEND)) == 2
+
+
+def test_layers_that_are_used_no_more_keep_few_connections(node):
+    for number in range(3 * pool.LAYERS_MAX):
+        async_to_sync(ChannelLayer(socket=node.path, prefix=f"p{number}").send)("jobs", MESSAGE)
+    node.wait_peers(pool.LAYERS_MAX)
+    last = f'{{"prefix": "p{3 * pool.LAYERS_MAX - 1}"}}'
+    opened = len(node.ops(fake_node.OPEN))
+    async_to_sync(ChannelLayer(socket=node.path, prefix=f"p{3 * pool.LAYERS_MAX - 1}").send)("jobs", MESSAGE)
+    assert len(node.ops(fake_node.OPEN)) == opened and node.ops(fake_node.OPEN)[-1][3] == last
+
+
+async def test_close_pools_leaves_channels_alone(node, layer):
+    channel = await layer.new_channel()
+    receiving = asyncio.ensure_future(layer.receive(channel))
+    await asyncio.sleep(0)
+
+    async def elsewhere():
+        await layer.send(channel, MESSAGE)
+        await layer.close_pools()
+
+    await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    assert await within(receiving) == MESSAGE
+    await layer.close_pools()
+    await layer.send(channel, MESSAGE)
+    assert await within(layer.receive(channel)) == MESSAGE
+
+
+async def test_close_pools_ends_an_idle_connection(node, layer):
+    channels = layer._home(asyncio.get_running_loop())
+    await channels.connection.ready(channels)
+    node.wait_peers(1)
+    await layer.close_pools()
+    node.wait_peers(0)
+    await layer.send("jobs", MESSAGE)
+    assert await within(layer.receive("jobs")) == MESSAGE
 
 
 def test_flushed_layer_does_not_confuse_an_idle_connection(node, layer):

@@ -266,6 +266,10 @@ class Connection(RecordStream):
         """Whether a lost connection is made again at once, and not at the next call."""
         return bool(self._waiters or self._receives or any(channels.queues for channels in self.channels))
 
+    def is_idle(self):
+        """Whether nobody would miss it."""
+        return not (self._pending or self.is_wanted())
+
     # Requests
 
     async def call(self, channels, op, *items):

@@ -466,7 +466,8 @@ class ChannelLayer(BaseChannelLayer):
         await self._remote(loop, ToNode.FLUSH)
 
     async def close(self):
-        """Closes what this object has opened; a later call opens it again. In a worker there is nothing to close."""
+        """Closes what this object has opened, in all loops, and forgets its channels; a later call opens it again. In a
+        worker there is nothing to close."""
         if process.worker is not None:
             return
         process.pool.close(self)
@@ -483,8 +484,20 @@ class ChannelLayer(BaseChannelLayer):
                 _end([connection])
 
     async def close_pools(self):
-        """The same; channels_redis.core has this name for it."""
-        await self.close()
+        """Closes what is idle. Channels stay, and what is under way goes on, here and in other loops: who calls this as
+        channels_redis has it does so behind each group_send(), wherever that is."""
+        if process.worker is not None:
+            return
+        process.pool.close(self)
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            idle = [one for one in self._connections if one.loop is loop and one.is_idle()]
+            for connection in idle:
+                self._connections.remove(connection)
+        if idle:
+            self._last = (None, None)
+        for connection in idle:
+            connection.close()
 
     async def wait_received(self):
         """Nothing is ever received behind the back of receive()."""

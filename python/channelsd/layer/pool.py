@@ -20,8 +20,10 @@ from .errors import LOST, NO_ANSWER, ChannelLayerUnavailable, error_of
 from .protocol import RECORD_MAX, VERSION, FromNode, ProtocolError, ToNode, check_hello
 from .settings import Settings
 
-# Idle sockets of one layer.
+# Idle sockets of one layer; layers with different settings that have some. A process that makes a layer for each call or test
+# does not keep the node's places for layers that nobody uses any more.
 IDLE_MAX = 16
+LAYERS_MAX = 8
 
 # A loop that asks for more leases at once, or in all, gets a connection of its own.
 AT_ONCE = 4
@@ -157,7 +159,7 @@ class Pool:
 
     def _made(self):
         self._lock = threading.Lock()
-        self._idle = {}  # key -> list of Wire, the last used last
+        self._idle = {}  # key -> list of Wire, the last used last, as the keys themselves
         self._loops = weakref.WeakKeyDictionary()  # loop -> [leases now, leases in all]
 
     def forked(self):
@@ -234,12 +236,16 @@ class Pool:
             wire.close()
 
     def _give(self, key, wire):
+        spare = []
         with self._lock:
-            wires = self._idle.setdefault(key, [])
-            if len(wires) < IDLE_MAX:
-                wires.append(wire)
-                return
-        wire.close()
+            wires = self._idle[key] = self._idle.pop(key, None) or []
+            wires.append(wire)
+            if len(wires) > IDLE_MAX:
+                spare.append(wires.pop(0))
+            while len(self._idle) > LAYERS_MAX:
+                spare += self._idle.pop(next(iter(self._idle)))
+        for old in spare:
+            old.close()
 
     async def _make(self, loop, layer):
         """A new socket, with the layer open. Raises ChannelLayerUnavailable after the timeout, ChannelLayerRefused."""
