@@ -54,6 +54,11 @@ static bool depth_is_within(struct slice text, unsigned max_depth)
     return true;
 }
 
+static bool is_letter(uint8_t byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+}
+
 /* The library's own words quote the text, in which there may be a password. */
 static const char *reason_of(enum json_error_code code)
 {
@@ -87,6 +92,19 @@ static const char *reason_of(enum json_error_code code)
     }
 }
 
+/* The library counts up to the end of the word that it did not know (NaN); told is where it begins.
+ */
+static int column_of(const json_error_t *error, struct slice text)
+{
+    int before = 0;
+    if (json_error_code(error) != json_error_invalid_syntax)
+        return error->column;
+    for (int at = error->position - 2; at >= 0 && (size_t)at + 1 < text.len; at--, before++)
+        if (!is_letter(text.ptr[at]) || !is_letter(text.ptr[at + 1]))
+            break;
+    return error->column - before;
+}
+
 enum err json_parse(struct json_node **out, struct slice text, const struct json_limits *limits,
                     struct err_text *why)
 {
@@ -109,8 +127,8 @@ enum err json_parse(struct json_node **out, struct slice text, const struct json
         return err_fail(why, ERR_NOMEM, "no memory for a JSON text of %zu bytes", text.len);
     }
     if (root == NULL)
-        return err_fail(why, ERR_INVALID, "JSON: line %d, column %d: %s", error.line, error.column,
-                        reason_of(json_error_code(&error)));
+        return err_fail(why, ERR_INVALID, "JSON: line %d, column %d: %s", error.line,
+                        column_of(&error, text), reason_of(json_error_code(&error)));
     *out = (struct json_node *)(void *)root;
     return ERR_OK;
 }

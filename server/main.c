@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/log.h"
 #include "server/app.h"
@@ -59,9 +63,25 @@ static const struct {
     {"runworker", runworker_run},
 };
 
+/* Who is started with a closed one of them would have its first socket or file there, and what is
+ * printed would go into that. Reading gives nothing; writing fails, so that nobody takes what was
+ * written for printed. */
+static bool fill_standard_fds(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
+    if (!fill_standard_fds()) {
+        fprintf(stderr, "channelsd: a standard descriptor is closed, and /dev/null: %s\n",
+                strerror(errno));
+        return EXIT_FAILED;
+    }
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/command/layer_reach.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -9,10 +10,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "channel_layer/config.h"
+#include "core/json.h"
 #include "core/mem.h"
 #include "server/layer_settings.h"
 
-enum { PATH_BYTES = 256, FOLDERS = 3 };
+enum {
+    PATH_BYTES = 256,
+    FOLDERS = 3,
+    LAYER_TIMEOUT_LEAST_MS = 50, /* what a layer takes */
+    GRACE_MS = 500,              /* for our own node, which says itself what took too long */
+};
 
 /* ---- the default sockets ---- */
 
@@ -74,7 +82,7 @@ static enum err connect_default(struct node_client *client, struct err_text *why
         char path[PATH_BYTES];
         (void)snprintf(path, sizeof(path), "%.200s/%s", folders[i], general);
         const enum err err = node_client_connect(client, path, true, why);
-        if (err == ERR_OK || err == ERR_ACCESS)
+        if (err != ERR_UNAVAILABLE && err != ERR_INVALID)
             return err; /* who made a socket in our place is not passed over in silence */
         look_into(&s, folders[i]);
     }
@@ -124,6 +132,74 @@ static enum err settings_of_url(char **json, const char *url, struct err_text *w
     return err;
 }
 
+/* What is no setting of a layer is a wrong argument, whatever the file system says of it. */
+static enum err load_settings(char **json, const struct tool_options *options, struct err_text *why)
+{
+    struct err_text inner = {.code = ERR_OK};
+    if (options->config == NULL)
+        return options->redis != NULL ? settings_of_url(json, options->redis, why) : ERR_OK;
+    if (options->config[0] == '\0')
+        return err_fail(why, ERR_INVALID, "--layer-config: expected settings, or a file's path");
+    if (layer_settings_load(json, options->config, &inner) == ERR_OK)
+        return ERR_OK;
+    return err_fail(why, inner.code == ERR_NOMEM ? ERR_NOMEM : ERR_INVALID,
+                    "--layer-config: %.400s", inner.text);
+}
+
+static bool has_timeout(struct slice settings)
+{
+    static const struct json_limits limits = {LAYER_SETTINGS_MAX, JSON_DEPTH_CEILING};
+    struct json_node *root = NULL;
+    struct err_text why;
+    const bool has = json_parse(&root, settings, &limits, &why) == ERR_OK &&
+                     json_member(root, "timeout") != NULL;
+    json_discard(root);
+    return has;
+}
+
+/* Gives the settings a timeout of their own, first in the object. */
+static enum err add_timeout(char **settings, int timeout_ms, struct err_text *why)
+{
+    char head[64];
+    struct buf text;
+    const char *object = strchr(*settings, '{');
+    assert(object != NULL); /* they have been checked */
+    (void)snprintf(head, sizeof(head), "{\"timeout\": %d.%03d, ", timeout_ms / 1000,
+                   timeout_ms % 1000);
+    buf_init(&text, LAYER_SETTINGS_MAX + sizeof(head));
+    enum err err = buf_append(&text, head, strlen(head));
+    if (err == ERR_OK)
+        err = buf_append(&text, object + 1, strlen(object));
+    if (err == ERR_OK) {
+        mem_free(*settings);
+        *settings = mem_copy_str(text.ptr, text.len - 1);
+    }
+    buf_deinit(&text);
+    return err == ERR_OK ? err : err_fail(why, err, "--layer-config: %s", err_str(err));
+}
+
+/* Settings for a node that ends with us: a layer in memory would, too, with all that is in it. Its
+ * calls end in time for us to tell why they failed. */
+static enum err fit_settings(char **settings, int timeout_ms, struct err_text *why)
+{
+    struct layer_config *config = NULL;
+    const struct slice json = slice_str(*settings);
+    const enum err err = layer_config_parse(&config, json, why);
+    if (err != ERR_OK)
+        return err;
+    const bool is_memory = config->backend == LAYER_MEMORY;
+    const bool is_slow = config->timeout_ms > (unsigned)timeout_ms && !has_timeout(json);
+    layer_config_free(config);
+    if (is_memory)
+        return err_fail(why, ERR_INVALID,
+                        "--layer-config: a layer in memory lives in a node: name that by "
+                        "--layer-socket PATH, or Redis by \"hosts\" or --redis URL");
+    if (!is_slow)
+        return ERR_OK;
+    return add_timeout(
+        settings, timeout_ms < LAYER_TIMEOUT_LEAST_MS ? LAYER_TIMEOUT_LEAST_MS : timeout_ms, why);
+}
+
 static enum err start_node(struct layer_reach *reach, struct node_client *client,
                            const char *settings, struct err_text *why)
 {
@@ -138,7 +214,7 @@ static enum err start_node(struct layer_reach *reach, struct node_client *client
     }
     reach->thread_is_running = true;
     layer_thread_post_attach(&reach->thread, fds[1], 0);
-    node_client_init(client, fds[0]);
+    node_client_use(client, fds[0]);
     return ERR_OK;
 }
 
@@ -156,21 +232,26 @@ static enum err connect_client(struct layer_reach *reach, struct node_client *cl
     return connect_default(client, why);
 }
 
+bool layer_reach_is_own(const struct tool_options *options)
+{
+    return options->socket == NULL && (options->config != NULL || options->redis != NULL);
+}
+
 enum err layer_reach_open(struct layer_reach *reach, struct node_client *client,
                           const struct tool_options *options, struct err_text *why)
 {
     char *settings = NULL;
-    enum err err = ERR_OK;
-    if (options->config != NULL)
-        err = layer_settings_load(&settings, options->config, why);
-    else if (options->redis != NULL)
-        err = settings_of_url(&settings, options->redis, why);
+    enum err err = load_settings(&settings, options, why);
+    const bool is_own = layer_reach_is_own(options);
+    if (err == ERR_OK && is_own)
+        err = fit_settings(&settings, options->timeout_ms, why);
+    node_client_init(client, options->timeout_ms + (is_own ? GRACE_MS : 0), reach->wake_fd,
+                     reach->reader_fd);
     if (err == ERR_OK)
         err = connect_client(reach, client, options, settings, why);
     if (err == ERR_OK) {
-        node_client_wake_by(client, reach->wake_fd, reach->reader_fd);
         const struct slice config = slice_str(settings != NULL ? settings : "");
-        err = node_client_open(client, config, options->timeout_ms, why);
+        err = node_client_open(client, config, why);
         if (err != ERR_OK)
             layer_reach_close(reach, client);
     }

@@ -24,6 +24,9 @@ struct layer_reach {
     bool thread_is_running;
 };
 
+/* Whether the node is one of our own: it serves nobody else. */
+bool layer_reach_is_own(const struct tool_options *options);
+
 /* Connects @client and opens the layer. Without a place in @options: the sockets that nodes make by
  * default (docs/layer.md), when there is no doubt which.
  * Errors: ERR_UNAVAILABLE, ERR_INVALID (settings) and others, text in @why; @client is closed then.

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/transcode.h"
+#include "server/command/json_body.h"
 #include "server/command/layer_reach.h"
 #include "server/command/layer_tool_options.h"
 #include "server/command/lines.h"
@@ -36,7 +38,8 @@ struct tool {
     struct buf body; /* made anew for each message */
     struct buf line;
     struct err_text why;
-    int signal_fd; /* listens: readable when it is to end; else -1 */
+    uint64_t received; /* messages that were printed */
+    int signal_fd;     /* listens: readable when it is to end; else -1 */
 };
 
 struct tool_kind {
@@ -65,14 +68,11 @@ static enum err call(struct tool *t, unsigned op, const char *name, struct node_
 
 /* ---- messages as lines ---- */
 
-/* A layer that writes JSON takes the text as it is; the node checks it. */
 static enum err body_of_json(struct tool *t, struct slice json)
 {
     t->body.len = 0;
-    if (t->client.serializer == LAYER_MSGPACK)
-        return transcode_to_pack(&t->body, json, &t->why);
-    const enum err err = buf_append(&t->body, json.ptr, json.len);
-    return err == ERR_OK ? err : err_fail(&t->why, err, "the message: %s", err_str(err));
+    return t->client.serializer == LAYER_MSGPACK ? transcode_to_pack(&t->body, json, &t->why)
+                                                 : json_body_read(&t->body, json, &t->why);
 }
 
 static enum err put(struct tool *t, struct slice text)
@@ -81,19 +81,10 @@ static enum err put(struct tool *t, struct slice text)
     return err == ERR_OK ? err : err_fail(&t->why, err, "a message: %s", err_str(err));
 }
 
-/* One line of JSON. Line ends in a JSON text stand between its values: a string has none. */
 static enum err put_body(struct tool *t, struct slice body)
 {
-    const uint32_t begin = t->line.len;
-    if (t->client.serializer == LAYER_MSGPACK)
-        return transcode_to_json(&t->line, body, &t->why);
-    const enum err err = put(t, body);
-    if (err != ERR_OK)
-        return err;
-    for (uint32_t i = begin; i < t->line.len; i++)
-        if (t->line.ptr[i] == '\n' || t->line.ptr[i] == '\r')
-            t->line.ptr[i] = ' ';
-    return ERR_OK;
+    return t->client.serializer == LAYER_MSGPACK ? transcode_to_json(&t->line, body, &t->why)
+                                                 : json_body_print(&t->line, body, &t->why);
 }
 
 /* A line that cannot be written (a closed pipe) ends the tool: nobody reads any more. */
@@ -169,9 +160,13 @@ static enum err run_group_send(struct tool *t)
 static enum err open_signals(struct tool *t)
 {
     sigset_t ends;
+    struct sigaction hangup;
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
+    /* One that is blocked comes even where it is ignored (nohup). */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&ends, SIGHUP);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     t->signal_fd = signalfd(-1, &ends, SFD_CLOEXEC);
     if (t->signal_fd < 0)
@@ -179,9 +174,19 @@ static enum err open_signals(struct tool *t)
     return ERR_OK;
 }
 
-static bool is_last(const struct tool *t, uint64_t received)
+static bool is_last(const struct tool *t)
 {
-    return t->options.count != 0 && received >= t->options.count;
+    return t->options.count != 0 && t->received >= t->options.count;
+}
+
+/* A signal is an orderly end, unless so many messages were to come. */
+static enum err check_count(struct tool *t)
+{
+    struct pollfd fd = {.fd = t->signal_fd, .events = POLLIN};
+    if (t->options.count == 0 || is_last(t) || poll(&fd, 1, 0) <= 0)
+        return ERR_OK; /* nobody reads any more: who read was content */
+    return err_fail(&t->why, ERR_AGAIN, "ended by a signal: %llu of %llu messages came",
+                    (unsigned long long)t->received, (unsigned long long)t->options.count);
 }
 
 static enum err ask_next(struct tool *t, unsigned i, uint64_t *request)
@@ -193,8 +198,7 @@ static enum err ask_next(struct tool *t, unsigned i, uint64_t *request)
 
 /* Prints the message that answers one of the @requests, and asks for the next. Until it is printed
  * it is untaken: it goes back when we are gone. */
-static enum err take_message(struct tool *t, uint64_t *requests, const struct node_event *event,
-                             uint64_t *received)
+static enum err take_message(struct tool *t, uint64_t *requests, const struct node_event *event)
 {
     unsigned i = 0;
     while (i < t->options.name_count && requests[i] != event->request)
@@ -205,49 +209,85 @@ static enum err take_message(struct tool *t, uint64_t *requests, const struct no
     if (err != ERR_OK)
         return err;
     node_client_tell(&t->client, LAYER_TAKEN, event->request);
-    (*received)++;
-    return is_last(t, *received) ? ERR_OK : ask_next(t, i, &requests[i]);
+    t->received++;
+    return is_last(t) ? ERR_OK : ask_next(t, i, &requests[i]);
 }
 
-/* A node that we leave at once may not have read yet which messages were taken. */
+/* The counter @name in the answer to STATS; 0 where there is none. */
+static uint64_t stat_of(const struct node_event *event, const char *name)
+{
+    struct pack_reader r = event->value;
+    for (uint32_t left = pack_read_array(&r); left > 0 && !r.failed; left--) {
+        (void)pack_read_array(&r);
+        const bool is_meant = slice_eq_str(pack_read_bytes(&r), name);
+        const uint64_t number = pack_read_uint(&r);
+        if (is_meant && !r.failed)
+            return number;
+    }
+    return 0;
+}
+
+/* A node that we leave at once may not have read yet which messages were taken. One of our own has
+ * logged the first of those that nobody can read; another's counts what others lost, too. */
 static enum err settle_taken(struct tool *t)
 {
     struct node_event event;
     node_client_wake_by(&t->client, -1, -1);
-    return call(t, LAYER_STATS, NULL, &event);
+    const enum err err = call(t, LAYER_STATS, NULL, &event);
+    if (err != ERR_OK || !layer_reach_is_own(&t->options))
+        return err;
+    const uint64_t lost = stat_of(&event, "dropped_undecodable");
+    if (lost > 0)
+        fprintf(stderr, "channelsd: messages that were dropped, as they could not be read: %llu\n",
+                (unsigned long long)lost);
+    return ERR_OK;
+}
+
+/* A group of our own is joined and left: as far as groups go, and so to Redis where there is one.
+ */
+static enum err touch_layer(struct tool *t)
+{
+    struct node_event event;
+    char group[64];
+    snprintf(group, sizeof(group), "channelsd.ping.%ld", (long)getpid());
+    const enum err err = call(t, LAYER_JOIN, group, &event);
+    return err == ERR_OK ? call(t, LAYER_LEAVE, group, &event) : err;
 }
 
 static enum err run_listen(struct tool *t)
 {
     const unsigned count = t->options.name_count;
-    uint64_t *requests = mem_alloc(count * sizeof(*requests));
-    uint64_t received = 0;
-    enum err err = ERR_OK;
+    uint64_t *requests = NULL;
+    /* What is asked for below waits for a Redis that is away, without a word. */
+    enum err err = touch_layer(t);
+    if (err != ERR_OK)
+        return err;
+    requests = mem_alloc(count * sizeof(*requests));
     for (unsigned i = 0; err == ERR_OK && i < count; i++)
         err = ask_next(t, i, &requests[i]);
-    while (err == ERR_OK && !is_last(t, received)) {
+    while (err == ERR_OK && !is_last(t)) {
         struct node_event event;
         err = node_client_next(&t->client, &event, &t->why);
         if (err == ERR_OK && event.kind == NODE_REPLY && event.err != ERR_OK)
             err = err_fail(&t->why, event.err, "%.*s", (int)event.text.len,
                            (const char *)event.text.ptr);
         else if (err == ERR_OK && event.kind == NODE_MESSAGE)
-            err = take_message(t, requests, &event, &received);
+            err = take_message(t, requests, &event);
     }
     mem_free(requests);
-    if (received > 0 && (err == ERR_OK || err == ERR_CLOSED))
-        err = settle_taken(t);
-    return err;
+    return err == ERR_OK || err == ERR_CLOSED ? settle_taken(t) : err;
 }
 
 /* One record of a group. A flush takes everybody out of their groups; who listens comes back. */
-static enum err take_delivery(struct tool *t, const struct node_event *event, uint64_t *received)
+static enum err take_delivery(struct tool *t, const struct node_event *event)
 {
     const char *group = t->options.names[0];
+    enum err err = ERR_OK;
     switch (event->kind) {
     case NODE_DELIVER:
-        (*received)++;
-        return print_body(t, "group", group, event->body);
+        err = print_body(t, "group", group, event->body);
+        t->received += err == ERR_OK;
+        return err;
     case NODE_FLUSHED:
         return node_client_ask(&t->client, LAYER_JOIN, slice_str(group), (struct slice){0},
                                &t->why) != 0
@@ -267,20 +307,20 @@ static enum err run_group_listen(struct tool *t)
 {
     struct node_event event;
     const char *group = t->options.names[0];
-    uint64_t received = 0;
     enum err err = call(t, LAYER_JOIN, group, &event);
     if (err != ERR_OK)
         return err;
     fprintf(stderr, "channelsd: listening to the group %s\n", group);
-    while (err == ERR_OK && !is_last(t, received)) {
+    while (err == ERR_OK && !is_last(t)) {
         err = node_client_next(&t->client, &event, &t->why);
         if (err == ERR_OK)
-            err = take_delivery(t, &event, &received);
+            err = take_delivery(t, &event);
     }
     if (err != ERR_OK && err != ERR_CLOSED)
         return err; /* the node takes us out when we are gone */
     node_client_wake_by(&t->client, -1, -1);
-    return call(t, LAYER_LEAVE, group, &event);
+    err = call(t, LAYER_LEAVE, group, &event);
+    return err == ERR_OK ? settle_taken(t) : err;
 }
 
 /* ---- groups, ping ---- */
@@ -310,18 +350,12 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-/* A group of our own is joined and left: as far as groups go, and so to Redis where there is one.
- */
 static enum err run_ping(struct tool *t)
 {
     struct node_event event;
-    char group[64];
-    snprintf(group, sizeof(group), "channelsd.ping.%ld", (long)getpid());
     const double begin = now_ms();
-    enum err err = call(t, LAYER_JOIN, group, &event);
+    enum err err = touch_layer(t);
     const double took = now_ms() - begin;
-    if (err == ERR_OK)
-        err = call(t, LAYER_LEAVE, group, &event);
     if (err == ERR_OK)
         err = call(t, LAYER_STATS, NULL, &event);
     if (err != ERR_OK)
@@ -343,9 +377,9 @@ static enum err run_ping(struct tool *t)
 /* ---- which one ---- */
 
 static const struct tool_kind kinds[] = {
-    {"send", {2, 2}, false, run_send},     {"group-send", {2, 2}, false, run_group_send},
-    {"listen", {1, -1}, true, run_listen}, {"group-listen", {1, 1}, true, run_group_listen},
-    {"groups", {0, 0}, false, run_groups}, {"ping", {0, 0}, false, run_ping},
+    {"send", {2, 2, 1}, false, run_send},      {"group-send", {2, 2, 1}, false, run_group_send},
+    {"listen", {1, -1, -1}, true, run_listen}, {"group-listen", {1, 1, 1}, true, run_group_listen},
+    {"groups", {0, 0, 0}, false, run_groups},  {"ping", {0, 0, 0}, false, run_ping},
 };
 
 static const struct tool_kind *kind_of(const char *name)
@@ -381,18 +415,20 @@ static enum err run_logged(struct tool *t, const struct tool_kind *kind)
             err = err_fail(&t->why, ERR_IO, "standard output: %s", strerror(errno));
         layer_reach_close(&reach, &t->client);
     }
+    if (kind->listens && (err == ERR_OK || err == ERR_CLOSED))
+        err = check_count(t);
     if (t->signal_fd >= 0)
         close(t->signal_fd);
-    return kind->listens && err == ERR_CLOSED ? ERR_OK : err;
+    return err;
 }
 
 int layer_tool_run(int argc, char **argv)
 {
-    const struct log_config log = {
-        .level = LOG_ERROR}; /* of a node of our own; what fails is told once */
     const struct tool_kind *kind = kind_of(argv[0]);
     assert(kind != NULL); /* layer_tool_knows() it */
     struct tool t = {.signal_fd = -1};
+    /* Of a node of our own. What fails is told once; who listens has no call that could fail. */
+    const struct log_config log = {.level = kind->listens ? LOG_WARN : LOG_ERROR};
     signal(SIGPIPE, SIG_IGN); /* a reader or a Redis that is gone is an error of write() */
     bool wants_help = false;
     enum err err = tool_options_parse(&t.options, argc, argv, &kind->arity, &wants_help, &t.why);
@@ -428,7 +464,9 @@ const char *layer_tool_help(void)
            "that\n"
            "                               channelsd makes by default is found\n"
            "      --layer-config SETTINGS  JSON with the CONFIG keys of channels_redis, or the\n"
-           "                               path of a file with it (CHANNELSD_LAYER_CONFIG)\n"
+           "                               path of a file with it (CHANNELSD_LAYER_CONFIG); it "
+           "names\n"
+           "                               Redis (hosts) where no socket is given\n"
            "      --redis URL              short for a --layer-config with one host (REDIS_URL)\n"
            "      --timeout SECONDS        to wait for an answer; default 5\n"
            "      --count N                listen: end after N messages; default 0, never\n"
@@ -437,5 +475,6 @@ const char *layer_tool_help(void)
            "\n"
            "In JSON, bytes are {\"__bytes__\": \"<base64>\"}. Exit status: 0 done, 1 the layer "
            "cannot\n"
-           "be reached, 2 wrong arguments, names or messages, 3 the channel is full.\n";
+           "be reached, or a signal came before --count messages, 2 wrong arguments, names or\n"
+           "messages, 3 the channel is full.\n";
 }

@@ -4,8 +4,9 @@
  *
  * Why: people and scripts look at a channel layer and speak through it without writing Python.
  *
- * Exit status: 0 done; 1 the layer cannot be reached, or did not answer in time; 2 wrong arguments,
- * settings, names or messages; 3 the channel is over capacity.
+ * Exit status: 0 done; 1 the layer cannot be reached, or did not answer in time, or a signal came
+ * before so many messages as were asked for; 2 wrong arguments, settings, names or messages; 3 the
+ * channel is over capacity.
  *
  * Thread: the process's own.
  */

@@ -4,12 +4,14 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/text.h"
 
-enum { TIMEOUT_MS = 5000, TIMEOUT_SECONDS_MAX = 3600 };
+enum { TIMEOUT_MS = 5000, TIMEOUT_SECONDS_MAX = 3600, SHOWN_BYTES = 200 };
 enum { OPT_SOCKET = 256, OPT_CONFIG, OPT_REDIS, OPT_TIMEOUT, OPT_COUNT, OPT_NAMES };
 
 static const struct option longs[] = {
@@ -120,6 +122,34 @@ static enum err count_names(const struct tool_options *out, const char *tool,
                     arity->least == 1 ? "" : "s", count);
 }
 
+/* The bytes that are not printable ASCII as \xNN; cut where there is no room. */
+static void show(char *out, size_t cap, const char *text)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (; *text != '\0' && used + sizeof("\\xNN") <= cap; text++) {
+        const unsigned char byte = (unsigned char)*text;
+        const bool is_plain = byte >= ' ' && byte <= '~';
+        used += (size_t)snprintf(out + used, cap - used, is_plain ? "%c" : "\\x%02x", byte);
+    }
+}
+
+/* A node knows no text but UTF-8, and takes anything else for a breach. */
+static enum err check_names(const struct tool_options *out, const struct tool_arity *arity,
+                            struct err_text *why)
+{
+    char shown[SHOWN_BYTES];
+    for (unsigned i = 0; i < out->name_count && (arity->names < 0 || i < (unsigned)arity->names);
+         i++) {
+        const char *name = out->names[i];
+        if (utf8_is_valid((const uint8_t *)name, strlen(name)))
+            continue;
+        show(shown, sizeof(shown), name);
+        return err_fail(why, ERR_INVALID, "the name \"%s\" is not UTF-8", shown);
+    }
+    return ERR_OK;
+}
+
 enum err tool_options_parse(struct tool_options *out, int argc, char **argv,
                             const struct tool_arity *arity, bool *wants_help, struct err_text *why)
 {
@@ -142,8 +172,10 @@ enum err tool_options_parse(struct tool_options *out, int argc, char **argv,
         out->names[out->name_count++] = argv[optind++];
     if (*wants_help)
         return ERR_OK;
-    const enum err err = choose_place(out, why);
-    return err == ERR_OK ? count_names(out, argv[0], arity, why) : err;
+    enum err err = choose_place(out, why);
+    if (err == ERR_OK)
+        err = count_names(out, argv[0], arity, why);
+    return err == ERR_OK ? check_names(out, arity, why) : err;
 }
 
 void tool_options_deinit(struct tool_options *options)

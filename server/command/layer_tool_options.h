@@ -29,6 +29,7 @@ struct tool_options {
 /* How many arguments a tool takes. */
 struct tool_arity {
     int least, most; /* -1: any number */
+    int names;       /* so many of them at most are names, from the first; -1: all */
 };
 
 /* Errors: ERR_INVALID with a text. Ownership: tool_options_deinit() in any case; the texts are

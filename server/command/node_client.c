@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/command/node_client.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -16,7 +17,12 @@
 
 /* A node reads nothing of a peer that has 32 MiB to read, until half of that is gone: it fits in
  * beside a record that has not been looked at. */
-enum { READ_BYTES = 64 * 1024, OUT_MAX = LAYER_RECORD_MAX, IN_MAX = 4 * LAYER_RECORD_MAX };
+enum {
+    READ_BYTES = 64 * 1024,
+    OUT_MAX = LAYER_RECORD_MAX,
+    IN_MAX = 4 * LAYER_RECORD_MAX,
+    CONNECT_PAUSE_MS = 20,
+};
 
 /* The node's ERR_CLOSED is its own end; ours is that of waiting. */
 static const enum err reply_errs[] = {
@@ -24,11 +30,18 @@ static const enum err reply_errs[] = {
     ERR_TIMEOUT, ERR_UNAVAILABLE, ERR_UNSUPPORTED, ERR_IO,
 };
 
-void node_client_init(struct node_client *c, int fd)
+void node_client_init(struct node_client *c, int timeout_ms, int wake_fd, int reader_fd)
 {
-    *c = (struct node_client){.fd = fd, .wake_fd = -1, .reader_fd = -1, .next_request = 1};
+    *c = (struct node_client){.fd = -1, .timeout_ms = timeout_ms, .next_request = 1};
+    node_client_wake_by(c, wake_fd, reader_fd);
     buf_init(&c->in, IN_MAX);
     buf_init(&c->out, OUT_MAX);
+}
+
+void node_client_use(struct node_client *c, int fd)
+{
+    assert(c->fd < 0);
+    c->fd = fd;
 }
 
 void node_client_deinit(struct node_client *c)
@@ -44,45 +57,6 @@ void node_client_wake_by(struct node_client *c, int wake_fd, int reader_fd)
 {
     c->wake_fd = wake_fd;
     c->reader_fd = reader_fd;
-}
-
-/* The default sockets may be in a folder that anybody can write to. */
-static bool is_listener_trusted(int fd)
-{
-    struct ucred peer = {.pid = 0};
-    socklen_t len = sizeof(peer);
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-           (peer.uid == 0 || peer.uid == geteuid());
-}
-
-enum err node_client_connect(struct node_client *c, const char *path, bool is_default,
-                             struct err_text *why)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const size_t len = strlen(path);
-    if (len == 0 || len >= sizeof(address.sun_path))
-        return err_fail(why, ERR_INVALID, "%.200s: a socket's path has 1 to %zu bytes", path,
-                        sizeof(address.sun_path) - 1);
-    memcpy(address.sun_path, path, len);
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_fail(why, err_from_errno(errno), "socket: %s", strerror(errno));
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        const int errnum = errno;
-        close(fd);
-        return err_fail(why, ERR_UNAVAILABLE,
-                        "no node at %s (%s): start channelsd or `channelsd layer serve`, or name "
-                        "another by --layer-socket or Redis by --redis",
-                        path, strerror(errnum));
-    }
-    if (is_default && !is_listener_trusted(fd)) {
-        close(fd);
-        return err_fail(why, ERR_ACCESS,
-                        "%s: another user listens there; name it by --layer-socket if you trust it",
-                        path);
-    }
-    node_client_init(c, fd);
-    return ERR_OK;
 }
 
 /* ---- waiting ---- */
@@ -352,6 +326,68 @@ enum err node_client_call(struct node_client *c, unsigned op, struct slice first
     return out->err;
 }
 
+/* ---- connecting ---- */
+
+/* The default sockets may be in a folder that anybody can write to. */
+static bool is_listener_trusted(int fd)
+{
+    struct ucred peer = {.pid = 0};
+    socklen_t len = sizeof(peer);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid());
+}
+
+/* Nothing tells when a unix socket whose queue is full has room again: it is tried again. */
+static enum err dial(const struct node_client *c, int fd, const struct sockaddr_un *address,
+                     struct err_text *why)
+{
+    const int64_t deadline_ms = deadline_of(c);
+    while (connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN)
+            return err_fail(why, ERR_UNAVAILABLE,
+                            "no node at %s (%s): start channelsd or `channelsd layer serve`, or "
+                            "name another by --layer-socket or Redis by --redis",
+                            address->sun_path, strerror(errno));
+        if (now_ms() >= deadline_ms)
+            return err_fail(why, ERR_TIMEOUT,
+                            "%s: the node did not take the connection in time: too many wait",
+                            address->sun_path);
+        struct pollfd fds[] = {{.fd = c->wake_fd, .events = POLLIN}, {.fd = c->reader_fd}};
+        if (poll(fds, 2, CONNECT_PAUSE_MS) > 0)
+            return err_fail(why, ERR_CLOSED, "stopped");
+    }
+    return ERR_OK;
+}
+
+enum err node_client_connect(struct node_client *c, const char *path, bool is_default,
+                             struct err_text *why)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const size_t len = strlen(path);
+    if (len == 0 || len >= sizeof(address.sun_path))
+        return err_fail(why, ERR_INVALID, "%.200s: a socket's path has 1 to %zu bytes", path,
+                        sizeof(address.sun_path) - 1);
+    memcpy(address.sun_path, path, len);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_fail(why, err_from_errno(errno), "socket: %s", strerror(errno));
+    const enum err err = dial(c, fd, &address, why);
+    if (err != ERR_OK) {
+        close(fd);
+        return err;
+    }
+    if (is_default && !is_listener_trusted(fd)) {
+        close(fd);
+        return err_fail(why, ERR_ACCESS,
+                        "%s: another user listens there; name it by --layer-socket if you trust it",
+                        path);
+    }
+    node_client_use(c, fd);
+    return ERR_OK;
+}
+
 /* ---- beginning ---- */
 
 static enum err send_hello(struct node_client *c, struct err_text *why)
@@ -399,10 +435,8 @@ static enum err read_opened(struct node_client *c, struct pack_reader *r, struct
     return ERR_OK;
 }
 
-enum err node_client_open(struct node_client *c, struct slice config, int timeout_ms,
-                          struct err_text *why)
+enum err node_client_open(struct node_client *c, struct slice config, struct err_text *why)
 {
-    c->timeout_ms = timeout_ms;
     enum err err = send_hello(c, why);
     if (err == ERR_OK)
         err = send_open(c, config, why);

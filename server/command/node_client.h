@@ -26,7 +26,7 @@ struct node_client {
     int fd;
     int wake_fd;    /* readable: stop waiting; -1: none */
     int reader_fd;  /* its other end is gone: stop waiting; -1: none */
-    int timeout_ms; /* for an answer, and for the node to take what is sent */
+    int timeout_ms; /* for an answer, and for the node to take a connection or what is sent */
     uint64_t next_request;
     struct buf in; /* begins with the record that was given last, or with an incomplete one */
     struct buf out;
@@ -45,23 +45,28 @@ struct node_event {
     struct slice body;        /* DELIVER, MESSAGE */
 };
 
+/* One without a connection. @timeout_ms is for connecting, opening and all that is asked later;
+ * waiting for @wake_fd and @reader_fd: see node_client_wake_by(). */
+void node_client_init(struct node_client *c, int timeout_ms, int wake_fd, int reader_fd);
+void node_client_deinit(struct node_client *c);
+
 /* Connects to the socket at @path. @is_default: it was found, not named, so whoever listens there
- * must be of our user or root. Errors: ERR_UNAVAILABLE, ERR_ACCESS, text in @why. */
+ * must be of our user or root.
+ * Errors: ERR_UNAVAILABLE, ERR_ACCESS, ERR_INVALID (the path), ERR_TIMEOUT (it takes no more
+ * connections), ERR_CLOSED (woken), text in @why. */
 enum err node_client_connect(struct node_client *c, const char *path, bool is_default,
                              struct err_text *why) MUST_CHECK;
 
-/* The same over a connected socket. Ownership: takes @fd. */
-void node_client_init(struct node_client *c, int fd);
-void node_client_deinit(struct node_client *c);
+/* Over a connected socket instead. Ownership: takes @fd. */
+void node_client_use(struct node_client *c, int fd);
 
-/* Waiting for records ends with ERR_CLOSED when @wake_fd becomes readable, or when nobody reads any
- * more what is written to @reader_fd. Both are borrowed; -1: none. */
+/* Waiting ends with ERR_CLOSED when @wake_fd becomes readable, or when nobody reads any more what
+ * is written to @reader_fd. Both are borrowed; -1: none. */
 void node_client_wake_by(struct node_client *c, int wake_fd, int reader_fd);
 
-/* HELLO and OPEN with the settings @config (JSON; "": the node's own). @timeout_ms is for this and
- * for all that is asked later.
+/* HELLO and OPEN with the settings @config (JSON; "": the node's own).
  * Errors: ERR_INVALID (settings), ERR_PROTO, ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CLOSED (woken). */
-enum err node_client_open(struct node_client *c, struct slice config, int timeout_ms,
+enum err node_client_open(struct node_client *c, struct slice config,
                           struct err_text *why) MUST_CHECK;
 
 /* Sends [op, 0, req, first, body], of which slices with a NULL pointer are left out. Returns req; 0

@@ -4,95 +4,22 @@
 import asyncio
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
-import time
 from pathlib import Path
 
 import layer_peer as lp
 import pytest
 from layer_peer import LayerServe, Peer
+from layer_tool import ENVIRONMENT, SECONDS, Listener, a_place, blocks_signals, layer, messages, wait_until
 from redis_server import RedisServer
 from server import Output, binary
-
-SECONDS = 20
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "XDG_RUNTIME_DIR")}
-
-
-def layer(*arguments, text=None, env=None):
-    """Runs a command to its end."""
-    return subprocess.run(
-        [binary(), "layer", *map(str, arguments)],
-        input=text,
-        env={**ENVIRONMENT, **(env or {})},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-
-
-def messages(done):
-    """What a listener printed. Fails the test unless it ended well."""
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def wait_until(is_so):
-    """Fails the test unless it becomes so."""
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def in_pipe(file):
-    """The bytes that wait in a pipe."""
-    return struct.unpack("i", fcntl.ioctl(file, termios.FIONREAD, b"\0" * 4))[0]
-
-
-class Listener:
-    """A `listen` or `group-listen` that runs in the background."""
-
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(
-            [binary(), "layer", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-        )
-        self.errors = Output(self.process.stderr)
-
-    def __enter__(self):
-        return self
-
-    def line(self):
-        return json.loads(self.process.stdout.readline())
-
-    def full_pipe(self):
-        """Waits until it has written all that the pipe to us takes."""
-        size = fcntl.fcntl(self.process.stdout, fcntl.F_GETPIPE_SZ)
-        wait_until(lambda: in_pipe(self.process.stdout) > size - 2 * select.PIPE_BUF)
-
-    def end(self):
-        """Its exit status when it is told to end."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(SECONDS)
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -103,23 +30,8 @@ def redis():
 
 @pytest.fixture(params=["node", "redis"])
 def place(request, tmp_path):
-    """The arguments that name a layer: of a node without Redis, and Redis itself."""
-    if request.param == "redis":
-        redis = request.getfixturevalue("redis")
-        redis.command("FLUSHALL")
-        yield ["--redis", redis.url]
-        return
-    path = tmp_path / "layer.sock"
-    process = subprocess.Popen(
-        [binary(), "layer", "serve", "--layer-socket", path], stderr=subprocess.PIPE, env=ENVIRONMENT
-    )
-    try:
-        Output(process.stderr).wait_for("Serving the channel layer")
-        yield ["--layer-socket", path]
-    finally:
-        process.terminate()
-        assert process.wait(SECONDS) == 0
-        assert not path.exists()
+    with a_place(request, tmp_path) as arguments:
+        yield arguments
 
 
 def test_a_message_to_a_channel_waits_for_who_listens(place):
@@ -443,6 +355,43 @@ def test_a_signal_ends_a_listener_that_has_no_answer_yet(deaf):
         connection, _ = deaf.accept()
         assert listener.end() == 0
         connection.close()
+
+
+@pytest.fixture
+def full(deaf):
+    """The same, with no room for another connection until one is accepted."""
+    deaf.listen(0)
+    with contextlib.ExitStack() as clients:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(deaf.getsockname())
+        yield deaf
+
+
+def test_a_node_that_takes_no_connection_ends_with_1(full):
+    done = layer("ping", "--layer-socket", full.getsockname(), "--timeout", 0.2)
+    assert done.returncode == 1
+    assert f"{full.getsockname()}: the node did not take the connection in time" in done.stderr
+
+
+def test_a_node_that_takes_no_connection_is_waited_for_until_a_signal(full):
+    with Listener("listen", "--layer-socket", full.getsockname(), "--timeout", 3000, "jobs") as listener:
+        wait_until(lambda: blocks_signals(listener.process.pid))
+        assert listener.end() == 0
+
+
+def test_a_node_that_takes_no_connection_is_waited_for(full):
+    with Listener("listen", "--layer-socket", full.getsockname(), "--timeout", 3000, "jobs") as listener:
+        wait_until(lambda: blocks_signals(listener.process.pid))
+        with contextlib.ExitStack() as connections:
+            ends = ready = [full]
+            while ready == [full]:
+                ends = [full, *ends[1:], connections.enter_context(full.accept()[0])]
+                ready = select.select(ends, [], [], SECONDS)[0]
+            assert len(ready) == 1  # the listener has something to say, which the others have not
+            assert listener.end() == 0
 
 
 @pytest.fixture
