@@ -11,7 +11,7 @@ enum { LOOKED_AT = 4096 };
 
 void strikes_init(struct strikes *s)
 {
-    *s = (struct strikes){.next = 0};
+    *s = (struct strikes){.used = 0};
     digest_random((uint8_t *)s->seed, sizeof(s->seed));
 }
 
@@ -41,15 +41,29 @@ static void forget(struct strikes *s, unsigned i)
     s->used--;
 }
 
+/* A free one, else that of the oldest. */
+static unsigned make_place(struct strikes *s)
+{
+    unsigned oldest = 0;
+    for (unsigned i = 0; i < STRIKES_KEPT; i++) {
+        if (s->kept[i].id == 0)
+            return i;
+        if (s->kept[i].since < s->kept[oldest].since)
+            oldest = i;
+    }
+    forget(s, oldest);
+    return oldest;
+}
+
 bool strikes_add(struct strikes *s, uint64_t id)
 {
     unsigned i = find(s, id);
     if (i == STRIKES_KEPT) {
-        i = s->next;
-        s->next = (s->next + 1) % STRIKES_KEPT;
-        s->used += s->kept[i].id == 0 ? 1 : 0;
+        i = make_place(s);
         s->kept[i].id = id;
+        s->kept[i].since = s->next_since++;
         s->kept[i].count = 0;
+        s->used++;
     }
     if (++s->kept[i].count < STRIKES_OUT)
         return false;

@@ -27,10 +27,11 @@ struct strikes {
     /* private */
     uint64_t seed[2];
     struct {
-        uint64_t id; /* 0: free */
+        uint64_t id;    /* 0: free */
+        uint64_t since; /* in the order in which they came */
         unsigned count;
     } kept[STRIKES_KEPT];
-    unsigned next;
+    uint64_t next_since;
     unsigned used;
 };
 

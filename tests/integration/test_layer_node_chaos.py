@@ -15,6 +15,8 @@ import pytest
 from layer_peer import LayerServe, body
 
 CAPACITY = 5
+DEATHS = 3  # with a message, after which it is dropped
+SUSPECTS = 64  # messages whose deaths the node remembers
 GROUPS = [f"room-{i}" for i in range(6)]
 QUEUES = [f"jobs-{i}" for i in range(3)]
 PEERS = 24
@@ -30,6 +32,7 @@ class Chaos:
         self.members = collections.defaultdict(set)
         self.queues = {name: [] for name in QUEUES}  # (number, message), the oldest first
         self.untaken = {}  # peer -> (queue, req, (number, message))
+        self.deaths = {}  # number of a message -> peers that died with it
         self.number = 0
         self.counts = collections.Counter()
 
@@ -108,7 +111,9 @@ class Chaos:
             taken = self.random.random() < 0.7
             peer.write(lp.TAKEN if taken else lp.RETURN, 0, req)
             peer.done(lp.PING)
-            if not taken:
+            if taken:
+                self.deaths.pop(numbered[0], None)
+            else:
                 bisect.insort(self.queues[name], numbered)
             del self.untaken[peer]
 
@@ -145,12 +150,23 @@ class Chaos:
             members.discard(peer)
         if peer in self.untaken:
             name, _, numbered = self.untaken.pop(peer)
-            bisect.insort(self.queues[name], numbered)  # where it was
+            if not self.is_deadly(numbered[0]):
+                bisect.insort(self.queues[name], numbered)  # where it was
         deadline = time.monotonic() + 10
         while peer.own_group in self.observer.groups():
             assert time.monotonic() < deadline, "the node has forgotten a peer's end"
 
     # ---- helpers ----
+
+    def is_deadly(self, number):
+        """Counts the death of a peer that had this message."""
+        deaths = self.deaths[number] = self.deaths.get(number, 0) + 1
+        if deaths == DEATHS:
+            del self.deaths[number]
+            self.counts["dropped_deadly"] += 1
+        elif len(self.deaths) > SUSPECTS:
+            del self.deaths[next(iter(self.deaths))]
+        return deaths == DEATHS
 
     def someone(self):
         while len(self.living) < 2:
@@ -193,7 +209,7 @@ def test_what_peers_do_at_random_is_what_the_node_knows(tmp_path, seed):
         chaos = Chaos(node, seed)
         chaos.run()
         stats = chaos.observer.stats()
-        for name in ("group_sent", "sent", "full", "delivered"):
+        for name in ("group_sent", "sent", "full", "delivered", "dropped_deadly"):
             assert stats[name] == chaos.counts[name], name
         assert stats["dropped_full"] == stats["dropped_expired"] == 0
         for peer in list(chaos.living):
