@@ -71,7 +71,7 @@ class RedisProxy:
     async def _run(self):
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
@@ -80,12 +80,23 @@ class RedisProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _accepted(self, reader, writer):
+        if self._end.is_set():
+            writer.transport.abort()
+            return
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+
+        def ended(_):  # also one that was cancelled before it began
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
+
     async def _serve(self, reader, writer):
-        self._tasks.add(asyncio.current_task())
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:  # as if this port were that one: not listening
-            writer.transport.abort()
             return
         writers = {writer, back}
         self._writers |= writers
@@ -95,9 +106,7 @@ class RedisProxy:
             pass  # the other side is told by closing it
         finally:
             self._writers -= writers
-            for one in writers:
-                one.transport.abort()
-            self._tasks.discard(asyncio.current_task())
+            back.transport.abort()
 
     async def _forward(self, reader, writer, is_request):
         line = asyncio.Queue(1000)
