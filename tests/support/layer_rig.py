@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import msgpack
+import redis
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from server import ROOT, START_SECONDS, Channelsd
@@ -124,12 +125,35 @@ class Nodes:
         self._nodes.clear()
 
 
+class StockPubSub(RedisPubSubChannelLayer):
+    """channels_redis.pubsub whose new_channel() and group_add() return when Redis has subscribed it, while those of
+    channels_redis return when Redis has been told: what somebody else publishes then may still come first. Nobody else is
+    to be subscribed to the same names."""
+
+    async def new_channel(self, *arguments):
+        channel = await super().__getattr__("new_channel")(*arguments)
+        await self._subscribed(channel)
+        return channel
+
+    async def group_add(self, group, channel):
+        await super().__getattr__("group_add")(group, channel)
+        await self._subscribed(f"{self._kwargs.get('prefix', 'asgi')}__group__{group}")
+
+    async def _subscribed(self, name):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(redis.Redis.from_url(host["address"])) for host in self._kwargs["hosts"]]
+            await until(
+                lambda: any(count for client in clients for _, count in client.pubsub_numsub(name)),
+                f"Redis has subscribed channels_redis.pubsub to {name}",
+            )
+
+
 def make_layer(who, config):
     """A layer object as Channels makes it from CHANNEL_LAYERS."""
     if who == "stock":
         return RedisChannelLayer(**config)
     if who == "stock-pubsub":
-        return RedisPubSubChannelLayer(**config)
+        return StockPubSub(**config)
     from channelsd.layer import ChannelLayer
 
     return ChannelLayer(**config)
