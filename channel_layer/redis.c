@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 enum {
@@ -109,6 +110,19 @@ void redis_tell(struct redis_shard *shard, size_t count, const struct slice *arg
 {
     if (redis_link_command(shard->link, NULL, NULL, 0, count, args) != ERR_OK)
         log_event(LOG_DEBUG, "layer.redis.untold", "host=%s", shard->host->text);
+}
+
+void redis_arg(struct redis_backend *b, struct slice arg)
+{
+    if (buf_append(&b->argv, &arg, sizeof(arg)) != ERR_OK)
+        abort();
+}
+
+enum err redis_give_argv(const struct redis_backend *b, struct redis_link *link,
+                         unsigned timeout_ms, redis_link_done *done, void *ctx)
+{
+    return redis_link_command(link, done, ctx, timeout_ms, b->argv.len / sizeof(struct slice),
+                              (const struct slice *)(const void *)b->argv.ptr);
 }
 
 void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err err,

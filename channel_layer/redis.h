@@ -79,7 +79,7 @@ struct redis_backend {
     struct buf sealed;  /* members on their way out */
     struct buf body;    /* of the message that arrives */
     struct buf scratch; /* a name of it */
-    struct buf argv;    /* struct slice, of a long command; has its room from the start */
+    struct buf argv;    /* struct slice, of a long command; see redis_arg() */
     uint64_t seed[2];   /* for hashes of names */
     int64_t last_score_us;
     unsigned rotation;
@@ -149,6 +149,12 @@ enum err redis_run(struct redis_shard *shard, const struct script_args *args, sc
 /* A plain command whose answer is of no interest. When too much waits it is not given: what calls
  * this is done again by the upkeep. */
 void redis_tell(struct redis_shard *shard, size_t count, const struct slice *args);
+/* Adds a word to the long command in b->argv, which its maker has emptied first. There is always
+ * room: nobody's batches come near ARGV_MAX. @arg's bytes are borrowed until it is given. */
+void redis_arg(struct redis_backend *b, struct slice arg);
+/* Gives that command to @link: see redis_link_command(). */
+enum err redis_give_argv(const struct redis_backend *b, struct redis_link *link,
+                         unsigned timeout_ms, redis_link_done *done, void *ctx) MUST_CHECK;
 /* Ends @call in the next turn. */
 void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err err,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));

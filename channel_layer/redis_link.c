@@ -3,13 +3,13 @@
  * Happy path: WAITING (pause) -> CONNECTING (Sentinel, address, TLS, greeting) -> UP.
  *
  * What goes wrong, and what is done:
- *   an attempt fails             WAITING, with a longer pause; down() unless it was told already
- *   the connection is lost, or   as above; commands under way end with ERR_TIMEOUT, those that
- *   somebody talks nonsense      wait go on waiting
- *   LOADING, READONLY            the command ends with ERR_UNAVAILABLE (it was not done); LEAVING:
- *                                nothing more is sent, what is under way may end, then as above
- *   no answer                    commands end at their deadlines and keep their places; after some
- *                                of them, or a long silence, a PING decides
+ * - an attempt fails: WAITING, with a longer pause; down() unless it was told already
+ * - the connection is lost, or somebody talks nonsense: as above; commands under way end with
+ *   ERR_TIMEOUT, those that wait go on waiting
+ * - LOADING, READONLY: the command ends with ERR_UNAVAILABLE (it was not done), and the state is
+ *   LEAVING; nothing more is sent, what is under way may end, then as above
+ * - no answer: commands end at their deadlines and keep their places; after some of them, or a long
+ *   silence, a PING decides
  *
  * Callbacks of users are only called from callbacks of libuv (through tell(), on_reply() and
  * expire()), so never inside a function of this header. Each of them may close the link: what

@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     BATCH_MAX = 1000, /* members of one command */
@@ -228,39 +227,25 @@ static void on_told(void *ctx, enum err err, const struct redisReply *reply, con
 
 /* ---- a batch on its way ---- */
 
-static void add_arg(struct buf *argv, struct slice arg)
-{
-    /* There is always room: a command has at most 2 * BATCH_MAX + 2 of them. */
-    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
-        abort();
-}
-
-static enum err give_argv(struct redis_shard *shard, redis_link_done *done, void *ctx)
-{
-    const struct buf *argv = &shard->backend->argv;
-    return redis_link_command(shard->link, done, ctx, 0, argv->len / sizeof(struct slice),
-                              (const struct slice *)(const void *)argv->ptr);
-}
-
 static void tell_members(struct redis_batch *batch, struct slice key)
 {
     struct redis_backend *b = batch->shard->backend;
     struct redis_number now;
     const struct slice score = redis_score(b, &now);
     b->argv.len = 0;
-    add_arg(&b->argv, slice_str(batch->is_add ? "ZADD" : "ZREM"));
-    add_arg(&b->argv, key);
+    redis_arg(b, slice_str(batch->is_add ? "ZADD" : "ZREM"));
+    redis_arg(b, key);
     for (uint32_t at = 0; at < batch->members.len;) {
         uint16_t len = 0;
         memcpy(&len, batch->members.ptr + at, sizeof(len));
         at += (uint32_t)sizeof(len);
         if (batch->is_add)
-            add_arg(&b->argv, score);
-        add_arg(&b->argv, slice_make(batch->members.ptr + at, len));
+            redis_arg(b, score);
+        redis_arg(b, slice_make(batch->members.ptr + at, len));
         at += len;
     }
     batch->left++;
-    if (give_argv(batch->shard, on_told, batch) != ERR_OK) {
+    if (redis_give_argv(b, batch->shard->link, 0, on_told, batch) != ERR_OK) {
         batch->left--;
         fail_batch(batch, ERR_UNAVAILABLE, "too much waits for this Redis already");
     }
@@ -316,13 +301,13 @@ static void tell_names(struct redis_shard *shard, const char *command, struct bu
     uint32_t at = 0;
     while (at < names->len) {
         b->argv.len = 0;
-        add_arg(&b->argv, slice_str(command));
-        add_arg(&b->argv, key);
+        redis_arg(b, slice_str(command));
+        redis_arg(b, key);
         for (unsigned i = 0; i < BATCH_MAX && at < names->len; i++) {
-            add_arg(&b->argv, slice_make(names->ptr + at + 1, names->ptr[at]));
+            redis_arg(b, slice_make(names->ptr + at + 1, names->ptr[at]));
             at += (uint32_t)names->ptr[at] + 1;
         }
-        if (give_argv(shard, NULL, NULL) != ERR_OK)
+        if (redis_give_argv(b, shard->link, 0, NULL, NULL) != ERR_OK)
             break;
     }
     buf_deinit(names);

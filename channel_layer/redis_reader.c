@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     BATCH_FIRST = 16,
@@ -245,35 +244,21 @@ static void on_read(void *ctx, enum err err, const redisReply *reply, const char
     block(s->shard);
 }
 
-static void add_arg(struct buf *argv, struct slice arg)
-{
-    /* There is always room: a command has at most BATCH_MAX + 2 of them (what is pending is of one
-     * read, for it is taken out before the next is heeded), or BACKEND_WATCHES_MAX + 2. */
-    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
-        abort();
-}
-
-static enum err give_argv(struct redis_shard *shard, redis_link_done *done, void *ctx)
-{
-    const struct buf *argv = &shard->backend->argv;
-    return redis_link_command(shard->reader.link, done, ctx, 0, argv->len / sizeof(struct slice),
-                              (const struct slice *)(const void *)argv->ptr);
-}
-
 static enum err remove_pending(struct redis_source *s)
 {
-    struct buf *argv = &s->shard->backend->argv;
-    argv->len = 0;
-    add_arg(argv, slice_str("ZREM"));
-    add_arg(argv, key_of(s));
+    struct redis_backend *b = s->shard->backend;
+    /* What is pending is of one read, for it is taken out before the next is heeded. */
+    b->argv.len = 0;
+    redis_arg(b, slice_str("ZREM"));
+    redis_arg(b, key_of(s));
     for (uint32_t at = 0; at < s->pending.len;) {
         uint32_t len = 0;
         memcpy(&len, s->pending.ptr + at, sizeof(len));
         at += (uint32_t)sizeof(len);
-        add_arg(argv, slice_make(s->pending.ptr + at, len));
+        redis_arg(b, slice_make(s->pending.ptr + at, len));
         at += len;
     }
-    return give_argv(s->shard, on_removed, s);
+    return redis_give_argv(b, s->shard->reader.link, 0, on_removed, s);
 }
 
 /* Takes out what was handed over and reads on. */
@@ -346,23 +331,20 @@ static void block(struct redis_shard *shard)
     size_t keys = 0;
     struct redis_number seconds;
     b->argv.len = 0;
-    add_arg(&b->argv, slice_str("BZPOPMIN"));
+    redis_arg(b, slice_str("BZPOPMIN"));
     for (size_t i = 0; i < r->source_count; i++) {
         if (r->sources[i]->state == SOURCE_ASKING)
             return; /* called again when it is answered */
         if (r->sources[i]->state != SOURCE_WAITING)
             continue;
-        add_arg(&b->argv, key_of(r->sources[i]));
+        redis_arg(b, key_of(r->sources[i]));
         keys++;
     }
     if (keys == 0)
         return;
-    add_arg(&b->argv, redis_number(&seconds, BLOCK_S));
-    const struct buf *argv = &b->argv;
-    r->is_blocked =
-        redis_link_command(r->link, on_popped, shard, BLOCK_S * 1000 + b->config->timeout_ms,
-                           argv->len / sizeof(struct slice),
-                           (const struct slice *)(const void *)argv->ptr) == ERR_OK;
+    redis_arg(b, redis_number(&seconds, BLOCK_S));
+    const unsigned timeout_ms = BLOCK_S * 1000 + b->config->timeout_ms;
+    r->is_blocked = redis_give_argv(b, r->link, timeout_ms, on_popped, shard) == ERR_OK;
 }
 
 /* ---- being told ---- */

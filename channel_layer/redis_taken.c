@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     TELL_MAX = 200, /* messages of one command */
@@ -286,25 +285,17 @@ static void on_returned(void *ctx, const struct script_result *result)
     told(shard, result->err == ERR_OK, &shard->normal.taken.returning);
 }
 
-static void add_arg(struct buf *argv, struct slice arg)
-{
-    /* There is always room: a command has at most 4 * TELL_MAX + 4 of them. */
-    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
-        abort();
-}
-
 static enum err tell_handled(struct redis_shard *shard)
 {
     struct redis_backend *b = shard->backend;
     struct redis_taken_lists *lists = &shard->normal.taken;
     struct redis_key key;
     b->argv.len = 0;
-    add_arg(&b->argv, slice_str("ZREM"));
-    add_arg(&b->argv, redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)));
+    redis_arg(b, slice_str("ZREM"));
+    redis_arg(b, redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)));
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
-        add_arg(&b->argv, named_of(taken_of(n)));
-    return redis_link_command(shard->link, on_handled, shard, 0, b->argv.len / sizeof(struct slice),
-                              (const struct slice *)(const void *)b->argv.ptr);
+        redis_arg(b, named_of(taken_of(n)));
+    return redis_give_argv(b, shard->link, 0, on_handled, shard);
 }
 
 static enum err tell_returning(struct redis_shard *shard, size_t count)
@@ -316,19 +307,19 @@ static enum err tell_returning(struct redis_shard *shard, size_t count)
     struct redis_number expiry;
     struct redis_key *keys = mem_alloc(count * sizeof(*keys));
     b->argv.len = 0;
-    add_arg(&b->argv, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
-    add_arg(&b->argv, redis_key(b, &own, ":channelsd:taken:", slice_str(b->node)));
+    redis_arg(b, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
+    redis_arg(b, redis_key(b, &own, ":channelsd:taken:", slice_str(b->node)));
     size_t i = 0;
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
-        add_arg(&b->argv, redis_key(b, &keys[i++], "",
-                                    slice_make(taken_of(n)->bytes, taken_of(n)->channel_len)));
-    add_arg(&b->argv, slice_str(""));
-    add_arg(&b->argv, redis_number(&expiry, b->config->expiry_s));
+        redis_arg(b, redis_key(b, &keys[i++], "",
+                               slice_make(taken_of(n)->bytes, taken_of(n)->channel_len)));
+    redis_arg(b, slice_str(""));
+    redis_arg(b, redis_number(&expiry, b->config->expiry_s));
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next) {
         const struct redis_taken *t = taken_of(n);
-        add_arg(&b->argv, named_of(t));
-        add_arg(&b->argv, slice_str(t->score));
-        add_arg(&b->argv, slice_make(t->bytes + t->channel_len + 1, t->len - t->channel_len - 1));
+        redis_arg(b, named_of(t));
+        redis_arg(b, slice_str(t->score));
+        redis_arg(b, slice_make(t->bytes + t->channel_len + 1, t->len - t->channel_len - 1));
     }
     const struct script_args run = {
         .script = SCRIPT_GIVE_BACK,

@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     SWEEP_GROUPS = 100, /* of one step */
@@ -89,13 +88,6 @@ static enum err run_step(struct redis_shard *shard, enum redis_script script, si
     return redis_run(shard, &run, done, shard);
 }
 
-static void add_arg(struct buf *argv, struct slice arg)
-{
-    /* There is always room: a step has a few hundred of them. */
-    if (buf_append(argv, &arg, sizeof(arg)) != ERR_OK)
-        abort();
-}
-
 static void on_swept(void *ctx, const struct script_result *result)
 {
     struct redis_shard *shard = ctx;
@@ -112,10 +104,10 @@ static void sweep_end(struct redis_shard *shard)
     struct redis_key taken;
     struct claim claim;
     b->argv.len = 0;
-    add_arg(&b->argv, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
-    add_arg(&b->argv, redis_key(b, &groups, ":channelsd:groups:", gone_of(shard)));
-    add_arg(&b->argv, redis_key(b, &taken, ":channelsd:taken:", gone_of(shard)));
-    add_arg(&b->argv, claim_of(shard, &claim));
+    redis_arg(b, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
+    redis_arg(b, redis_key(b, &groups, ":channelsd:groups:", gone_of(shard)));
+    redis_arg(b, redis_key(b, &taken, ":channelsd:taken:", gone_of(shard)));
+    redis_arg(b, claim_of(shard, &claim));
     if (run_step(shard, SCRIPT_SWEPT, 3, on_swept) != ERR_OK)
         end_sweep(shard, false);
 }
@@ -143,25 +135,25 @@ static bool give_back(struct redis_shard *shard, const redisReply *reply)
     struct redis_key *keys = mem_alloc(SWEEP_TAKEN * sizeof(*keys));
     size_t count = 0;
     b->argv.len = 0;
-    add_arg(&b->argv, redis_key(b, &fixed[0], ":channelsd:nodes", slice_str("")));
-    add_arg(&b->argv, redis_key(b, &fixed[1], ":channelsd:taken:", gone_of(shard)));
+    redis_arg(b, redis_key(b, &fixed[0], ":channelsd:nodes", slice_str("")));
+    redis_arg(b, redis_key(b, &fixed[1], ":channelsd:taken:", gone_of(shard)));
     for (size_t at = 0; count < SWEEP_TAKEN && redis_next_pair(reply, &at, &pairs[count]);) {
         const struct slice named = pairs[count].member;
         const uint8_t *mark = memchr(named.ptr, ':', named.len);
         const size_t len = mark == NULL ? 0 : (size_t)(mark - named.ptr);
         if (!name_is_channel(slice_make(named.ptr, len)))
             continue; /* not written by a node */
-        add_arg(&b->argv, redis_key(b, &keys[count], "", slice_make(named.ptr, len)));
+        redis_arg(b, redis_key(b, &keys[count], "", slice_make(named.ptr, len)));
         count++;
     }
-    add_arg(&b->argv, claim_of(shard, &claim));
-    add_arg(&b->argv, redis_number(&expiry, b->config->expiry_s));
+    redis_arg(b, claim_of(shard, &claim));
+    redis_arg(b, redis_number(&expiry, b->config->expiry_s));
     for (size_t i = 0; i < count; i++) {
         const struct slice named = pairs[i].member;
         const uint8_t *member = (const uint8_t *)memchr(named.ptr, ':', named.len) + 1;
-        add_arg(&b->argv, named);
-        add_arg(&b->argv, pairs[i].score);
-        add_arg(&b->argv, slice_make(member, (size_t)(named.ptr + named.len - member)));
+        redis_arg(b, named);
+        redis_arg(b, pairs[i].score);
+        redis_arg(b, slice_make(member, (size_t)(named.ptr + named.len - member)));
     }
     const bool is_given =
         count > 0 && run_step(shard, SCRIPT_GIVE_BACK, count + 2, on_given_back) == ERR_OK;
@@ -219,23 +211,22 @@ static enum err leave_groups(struct redis_shard *shard, const redisReply *names)
     struct redis_aggregate *members = mem_alloc(names->elements * sizeof(*members));
     size_t count = 0;
     b->argv.len = 0;
-    add_arg(&b->argv, redis_key(b, &fixed[0], ":channelsd:nodes", slice_str("")));
-    add_arg(&b->argv, redis_key(b, &fixed[1], ":channelsd:groups:", gone_of(shard)));
+    redis_arg(b, redis_key(b, &fixed[0], ":channelsd:nodes", slice_str("")));
+    redis_arg(b, redis_key(b, &fixed[1], ":channelsd:groups:", gone_of(shard)));
     for (size_t i = 0; i < names->elements; i++) {
         const redisReply *name = names->element[i];
         if (name->type == REDIS_REPLY_STRING && name_is_group(slice_make(name->str, name->len)))
-            add_arg(&b->argv,
-                    redis_key(b, &keys[count++], ":group:", slice_make(name->str, name->len)));
+            redis_arg(b, redis_key(b, &keys[count++], ":group:", slice_make(name->str, name->len)));
     }
-    add_arg(&b->argv, claim_of(shard, &claim));
+    redis_arg(b, claim_of(shard, &claim));
     count = 0;
     for (size_t i = 0; i < names->elements; i++) {
         const redisReply *name = names->element[i];
         const struct slice group = slice_make(name->str, name->len);
         if (name->type != REDIS_REPLY_STRING || !name_is_group(group))
             continue;
-        add_arg(&b->argv, group);
-        add_arg(&b->argv, redis_aggregate(&members[count++], shard->upkeep.gone, group));
+        redis_arg(b, group);
+        redis_arg(b, redis_aggregate(&members[count++], shard->upkeep.gone, group));
     }
     const enum err err = run_step(shard, SCRIPT_SWEEP_GROUPS, count + 2, on_left);
     mem_free(keys);
@@ -487,9 +478,9 @@ void redis_upkeep_leave(struct redis_shard *shard)
     redis_tell(shard, 2, groups);
     redis_settle_forget(shard);
     b->argv.len = 0;
-    add_arg(&b->argv, redis_key(b, &key, ":channelsd:nodes", slice_str("")));
-    add_arg(&b->argv, redis_key(b, &taken, ":channelsd:taken:", slice_str(b->node)));
-    add_arg(&b->argv, slice_str(b->node));
+    redis_arg(b, redis_key(b, &key, ":channelsd:nodes", slice_str("")));
+    redis_arg(b, redis_key(b, &taken, ":channelsd:taken:", slice_str(b->node)));
+    redis_arg(b, slice_str(b->node));
     if (run_step(shard, SCRIPT_LEAVE, 2, on_left_list) != ERR_OK)
         redis_shard_left(shard);
 }
