@@ -14,18 +14,16 @@
 #include "channel_layer/layer.h"
 #include "channel_layer/layer_proto.h"
 #include "channel_layer/names.h"
+#include "channel_layer/pending.h"
 #include "core/mem.h"
-
-enum { CHANNEL_PENDING_MAX = 8 * 1024 * 1024 }; /* bytes that wait for a program's callbacks */
+#include "core/strmap.h"
 
 struct channellayer {
     struct layer *layer; /* NULL: it is closed */
     struct layer_client client;
-    struct dlist channels; /* struct channellayer_channel */
-    struct dlist waits;    /* struct receive */
-    struct dlist pending;  /* struct pending, oldest first */
-    size_t pending_count;
-    size_t pending_bytes;
+    struct strmap channels; /* struct channellayer_channel, by name */
+    struct dlist waits;     /* struct channellayer_receive */
+    struct pending_list pending;
     struct dlist late; /* struct call: asked for when the layer was being closed */
     uv_idle_t turn;    /* active while something is pending or late */
     bool is_closing;
@@ -34,7 +32,7 @@ struct channellayer {
 };
 
 struct channellayer_channel {
-    struct dlist link;
+    struct strmap_entry by_name;
     struct channellayer *owner;
     struct layer_client client;
     channellayer_received *received;
@@ -43,23 +41,11 @@ struct channellayer_channel {
 };
 
 /* A receive() from a normal channel. */
-struct receive {
+struct channellayer_receive {
     struct dlist link;
     uint64_t token;
     channellayer_received *received;
     void *ctx;
-};
-
-/* What was told and is not done yet: a message for the program, or a group to be left. */
-struct pending {
-    struct dlist link;
-    struct channellayer_channel *channel; /* NULL: of a normal channel */
-    struct receive *receive;
-    uint64_t ticket;
-    bool is_leave;  /* the body is the name of the group */
-    bool is_failed; /* the receive ended without a message */
-    size_t len;
-    uint8_t body[];
 };
 
 struct call {
@@ -134,27 +120,13 @@ static void end_late(struct channellayer *layer)
 
 /* ---- what clients are told ---- */
 
+/* NULL: there was no memory for it, which is logged. */
 static struct pending *pending_new(struct channellayer *layer, struct slice body)
 {
-    struct pending *p = mem_try(sizeof(*p) + body.len);
-    if (p == NULL)
-        return NULL;
-    *p = (struct pending){.len = body.len};
-    if (body.len > 0)
-        memcpy(p->body, body.ptr, body.len);
-    layer->pending_bytes += body.len;
-    layer->pending_count++;
-    dlist_append(&layer->pending, &p->link);
-    wake(layer);
+    struct pending *p = pending_add(&layer->pending, body);
+    if (p != NULL)
+        wake(layer);
     return p;
-}
-
-/* Takes it out of the list; the caller frees it. */
-static void forget_pending(struct channellayer *layer, struct pending *p)
-{
-    dlist_remove(&p->link);
-    layer->pending_bytes -= p->len;
-    layer->pending_count--;
 }
 
 static struct channellayer_channel *channel_of(struct layer_client *client)
@@ -172,7 +144,7 @@ static void on_deliver(struct layer_client *client, const struct layer_delivery 
         return; /* a name that begins as ours does */
     struct pending *p = pending_new(channel->owner, delivery->body);
     if (p == NULL) {
-        client->dropped++;
+        layer_stats(client->layer)->dropped_full++;
         return;
     }
     p->channel = channel;
@@ -185,10 +157,10 @@ static void on_own_deliver(struct layer_client *client, const struct layer_deliv
     (void)delivery;
 }
 
-static struct receive *receive_of(struct channellayer *layer, uint64_t token)
+static struct channellayer_receive *receive_of(struct channellayer *layer, uint64_t token)
 {
     for (struct dlist *at = layer->waits.next; at != &layer->waits; at = at->next) {
-        struct receive *receive = CONTAINER_OF(at, struct receive, link);
+        struct channellayer_receive *receive = CONTAINER_OF(at, struct channellayer_receive, link);
         if (receive->token == token)
             return receive;
     }
@@ -200,7 +172,7 @@ static void on_message(struct layer_client *client, uint64_t token, struct slice
 {
     (void)name;
     struct channellayer *layer = CONTAINER_OF(client, struct channellayer, client);
-    struct receive *receive = receive_of(layer, token);
+    struct channellayer_receive *receive = receive_of(layer, token);
     struct pending *p = receive != NULL ? pending_new(layer, body) : NULL;
     /* Without memory it stays untaken: it goes back when the layer is closed. */
     if (p != NULL)
@@ -212,7 +184,7 @@ static void on_failed(struct layer_client *client, uint64_t token, enum err err,
     (void)err; /* told by the log, too */
     (void)why;
     struct channellayer *layer = CONTAINER_OF(client, struct channellayer, client);
-    struct receive *receive = receive_of(layer, token);
+    struct channellayer_receive *receive = receive_of(layer, token);
     struct pending *p = receive != NULL ? pending_new(layer, slice_make(NULL, 0)) : NULL;
     if (p == NULL)
         return;
@@ -234,10 +206,8 @@ static void on_discard(struct layer_client *client, struct slice group, struct s
     if (!slice_eq_str(channel, self->name))
         return;
     struct pending *p = pending_new(self->owner, group);
-    if (p == NULL) {
-        client->dropped++;
-        return;
-    }
+    if (p == NULL)
+        return; /* it stays in, as if the discard had come before the add */
     p->channel = self;
     p->is_leave = true;
 }
@@ -247,14 +217,12 @@ static void on_flushed(struct layer_client *client)
     (void)client;
 }
 
-static bool has_room(const struct layer_client *client, size_t bytes)
+static bool has_room(struct layer_client *client, size_t bytes)
 {
-    const char *at = (const char *)client - offsetof(struct channellayer_channel, client);
-    const struct channellayer_channel *channel = (const void *)at;
-    return channel->owner->pending_bytes + bytes <= CHANNEL_PENDING_MAX;
+    return pending_has_room(&channel_of(client)->owner->pending, bytes);
 }
 
-static bool own_has_room(const struct layer_client *client, size_t bytes)
+static bool own_has_room(struct layer_client *client, size_t bytes)
 {
     (void)client; /* it has as many messages as were asked for */
     (void)bytes;
@@ -283,10 +251,11 @@ static const struct layer_client_ops own_ops = {
 
 static void give_message(struct channellayer *layer, const struct pending *p)
 {
-    struct receive *receive = p->receive;
+    struct channellayer_receive *receive = p->receive;
     const uint64_t token = receive->token;
     dlist_remove(&receive->link);
-    receive->received(receive->ctx, p->is_failed ? NULL : p->body, p->len);
+    const struct slice body = pending_text(p);
+    receive->received(receive->ctx, p->is_failed ? NULL : body.ptr, body.len);
     mem_free(receive);
     if (!p->is_failed &&
         !layer->is_closing) /* else it goes back: whether it was handled is not known */
@@ -307,22 +276,24 @@ static void on_turn_closed(uv_handle_t *handle)
 static void on_turn(uv_idle_t *turn)
 {
     struct channellayer *layer = turn->data;
-    for (size_t left = layer->pending_count; left > 0 && layer->pending_count > 0; left--) {
-        struct pending *p = CONTAINER_OF(layer->pending.next, struct pending, link);
-        forget_pending(layer, p);
+    struct pending *p = NULL;
+    for (size_t left = layer->pending.count;
+         left > 0 && (p = pending_first(&layer->pending)) != NULL; left--) {
+        const struct slice body = pending_text(p);
+        pending_take(&layer->pending, p);
         if (p->is_leave) {
-            layer_leave(&p->channel->client, slice_make(p->body, p->len), call_new(NULL, NULL));
+            layer_leave(&p->channel->client, body, call_new(NULL, NULL));
         } else if (p->channel != NULL) {
             if (p->ticket != 0)
                 layer_accepted(&p->channel->client, p->ticket, false);
-            p->channel->received(p->channel->ctx, p->body, p->len);
+            p->channel->received(p->channel->ctx, body.ptr, body.len);
         } else {
             give_message(layer, p);
         }
-        mem_free(p);
+        pending_free(&layer->pending, p);
     }
     end_late(layer);
-    if (layer->pending_count > 0 || !dlist_is_empty(&layer->late))
+    if (layer->pending.count > 0 || !dlist_is_empty(&layer->late))
         return;
     uv_idle_stop(&layer->turn);
     if (layer->layer == NULL)
@@ -351,9 +322,9 @@ enum channellayer_code channellayer_open(struct channellayer **out, uv_loop_t *l
         mem_free(layer);
         return tell(why, err, text.text);
     }
-    dlist_init(&layer->channels);
+    strmap_init(&layer->channels);
     dlist_init(&layer->waits);
-    dlist_init(&layer->pending);
+    pending_init(&layer->pending);
     dlist_init(&layer->late);
     uv_idle_init(loop, &layer->turn);
     layer->turn.data = layer;
@@ -375,16 +346,15 @@ void channellayer_close(struct channellayer *layer, void (*closed)(void *ctx), v
     layer->is_closing = true;
     layer->closed = closed;
     layer->ctx = ctx;
-    while (!dlist_is_empty(&layer->channels))
-        channellayer_channel_close(
-            CONTAINER_OF(layer->channels.next, struct channellayer_channel, link));
-    while (layer->pending_count > 0) {
-        struct pending *p = CONTAINER_OF(layer->pending.next, struct pending, link);
-        forget_pending(layer, p);
-        mem_free(p);
+    pending_forget(&layer->pending, NULL);
+    struct strmap_entry *next = NULL;
+    for (struct strmap_entry *at = strmap_next(&layer->channels, NULL); at != NULL; at = next) {
+        next = strmap_next(&layer->channels, at);
+        channellayer_channel_close(CONTAINER_OF(at, struct channellayer_channel, by_name));
     }
+    strmap_deinit(&layer->channels);
     for (struct dlist *at; (at = dlist_take_first(&layer->waits)) != NULL;)
-        mem_free(CONTAINER_OF(at, struct receive, link));
+        mem_free(CONTAINER_OF(at, struct channellayer_receive, link));
     uv_idle_stop(&layer->turn);
     layer_detach(&layer->client);
     layer_close(layer->layer, on_layer_closed, layer);
@@ -416,7 +386,7 @@ struct channellayer_channel *channellayer_channel_open(struct channellayer *laye
     (void)snprintf(channel->name, sizeof(channel->name), "%.*s%0*d",
                    (int)(NAME_MAX_CHARS - CHANNEL_REST_CHARS), channel->client.base,
                    CHANNEL_REST_CHARS, 0);
-    dlist_append(&layer->channels, &channel->link);
+    strmap_add(&layer->channels, &channel->by_name, slice_str(channel->name));
     tell(why, ERR_OK, "");
     return channel;
 }
@@ -428,28 +398,17 @@ const char *channellayer_channel_name(const struct channellayer_channel *channel
 
 void channellayer_channel_close(struct channellayer_channel *channel)
 {
-    struct channellayer *layer = channel->owner;
-    for (struct dlist *at = layer->pending.next, *next; at != &layer->pending; at = next) {
-        struct pending *p = CONTAINER_OF(at, struct pending, link);
-        next = at->next;
-        if (p->channel != channel)
-            continue;
-        forget_pending(layer, p);
-        mem_free(p);
-    }
+    pending_forget(&channel->owner->pending, channel);
     layer_detach(&channel->client);
-    dlist_remove(&channel->link);
+    strmap_remove(&channel->owner->channels, &channel->by_name);
     mem_free(channel);
 }
 
 static struct layer_client *client_named(struct channellayer *layer, const char *name)
 {
-    for (struct dlist *at = layer->channels.next; at != &layer->channels; at = at->next) {
-        struct channellayer_channel *channel = CONTAINER_OF(at, struct channellayer_channel, link);
-        if (strcmp(channel->name, name) == 0)
-            return &channel->client;
-    }
-    return NULL;
+    struct strmap_entry *found = strmap_find(&layer->channels, slice_str(name));
+    return found == NULL ? NULL
+                         : &CONTAINER_OF(found, struct channellayer_channel, by_name)->client;
 }
 
 /* ---- messages and groups ---- */
@@ -509,8 +468,8 @@ enum channellayer_code channellayer_receive(struct channellayer *layer, const ch
     const uint64_t token = layer_receive(&layer->client, slice_str(channel), &text);
     if (token == 0)
         return tell(why, text.code, text.text);
-    struct receive *receive = mem_alloc(sizeof(*receive));
-    *receive = (struct receive){.token = token, .received = received, .ctx = ctx};
+    struct channellayer_receive *receive = mem_alloc(sizeof(*receive));
+    *receive = (struct channellayer_receive){.token = token, .received = received, .ctx = ctx};
     dlist_append(&layer->waits, &receive->link);
     return tell(why, ERR_OK, "");
 }

@@ -53,7 +53,10 @@ struct channellayer_error {
 
 /* @why is "" with CHANNELLAYER_OK, and valid during the call. */
 typedef void channellayer_done(void *ctx, enum channellayer_code code, const char *why);
-/* @body is valid during the call; NULL: the receive() ended without a message, see the log. */
+/* @body is valid during the call; NULL: the receive() ended without a message, see the log. 32 MiB
+ * of messages may come between two turns of the loop, with one to many channels counted once: a
+ * send() above that is CHANNELLAYER_FULL, and messages to groups are dropped with a line in the
+ * log. */
 typedef void channellayer_received(void *ctx, const void *body, size_t len);
 
 /* Opens a layer with the settings @config: JSON with the keys of channels_redis' CONFIG, and

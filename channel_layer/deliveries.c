@@ -10,7 +10,6 @@ bool deliveries_give(struct layer_client *client, const struct layer_delivery *d
     struct layer_stats *stats = &client->layer->stats;
     if (!client->ops->has_room(client, delivery->body.len)) {
         stats->dropped_full++;
-        client->dropped++;
         return false;
     }
     stats->delivered++;
@@ -68,10 +67,9 @@ static bool make_room(struct deliveries *d)
     return true;
 }
 
-static void miss(struct deliveries *d, struct layer_client *client)
+static void miss(struct deliveries *d)
 {
     d->layer->stats.dropped_full++;
-    client->dropped++;
 }
 
 /* @group: NULL for the channel whose name is the last @len bytes of names. */
@@ -81,7 +79,7 @@ static void add_hit(struct deliveries *d, struct layer_client *client,
     if (d->count == 0)
         d->count = 1; /* the hit that is none */
     if (!make_room(d)) {
-        miss(d, client);
+        miss(d);
         return;
     }
     const size_t hit = d->count++;
@@ -100,7 +98,7 @@ void deliveries_add(struct deliveries *d, struct layer_client *client, struct sl
     if (buf_append(&d->names, channel.ptr, channel.len) == ERR_OK)
         add_hit(d, client, NULL, channel.len);
     else
-        miss(d, client);
+        miss(d);
 }
 
 void deliveries_add_group(struct deliveries *d, struct layer_group *group)
@@ -130,7 +128,7 @@ void deliveries_send(struct deliveries *d, struct slice body)
     for (struct dlist *n = d->touched.next; n != &d->touched; n = n->next) {
         struct layer_client *client = CONTAINER_OF(n, struct layer_client, touched);
         if (names == NULL) {
-            miss(d, client);
+            miss(d);
             continue;
         }
         struct layer_delivery delivery = {.groups = names, .body = body};

@@ -65,7 +65,7 @@ struct layer_client_ops {
     void (*discard)(struct layer_client *client, struct slice group, struct slice channel);
     void (*flushed)(struct layer_client *client);
     /* Whether it can take @bytes more; one that cannot misses the message (counted). */
-    bool (*has_room)(const struct layer_client *client, size_t bytes);
+    bool (*has_room)(struct layer_client *client, size_t bytes);
 };
 
 struct layer_client {
@@ -78,7 +78,6 @@ struct layer_client {
     struct dlist members; /* struct group_member, one for each group it is in */
     struct dlist waiting; /* struct layer_wait: its receives */
     struct dlist untaken; /* struct layer_wait: messages that it has and did not take yet */
-    uint64_t dropped;     /* messages that it had no room for */
     struct dlist touched; /* while one message is given out: see deliveries.h */
     size_t first_hit;
     size_t last_hit;

@@ -277,7 +277,6 @@ enum err layer_attach(struct layer *layer, struct layer_client *client,
     if (err != ERR_OK)
         return err;
     client->layer = layer;
-    client->dropped = 0;
     dlist_init(&client->bases);
     dlist_init(&client->members);
     dlist_init(&client->waiting);

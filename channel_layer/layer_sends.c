@@ -173,7 +173,6 @@ static void send_to_client(struct layer_client *client, struct slice channel, st
 {
     struct layer *layer = client->layer;
     if (!client->ops->has_room(client, body.len)) {
-        client->dropped++;
         end_full(layer, channel, call);
         return;
     }

@@ -122,14 +122,10 @@ static struct peer_layer *layer_of(struct layer_client *client)
     return CONTAINER_OF(client, struct peer_layer, client);
 }
 
-static bool has_room(const struct layer_client *client, size_t bytes)
+static bool has_room(struct layer_client *client, size_t bytes)
 {
-    const struct peer *peer =
-        ((const struct peer_layer *)(const void *)((const char *)client -
-                                                   offsetof(struct peer_layer, client)))
-            ->peer;
     (void)bytes;
-    return !peer->is_full;
+    return !layer_of(client)->peer->is_full;
 }
 
 static void on_deliver(struct layer_client *client, const struct layer_delivery *delivery)

@@ -198,7 +198,7 @@ static inline void fixture_flushed(struct layer_client *client)
     fixture_put(c->fixture, "flushed(%u) ", c->index);
 }
 
-static inline bool fixture_has_room(const struct layer_client *client, size_t bytes)
+static inline bool fixture_has_room(struct layer_client *client, size_t bytes)
 {
     (void)bytes;
     return !fixture_client_of(client)->is_full;

@@ -202,7 +202,7 @@ static inline void on_flushed(struct layer_client *client)
     client_of(client)->flushed++;
 }
 
-static inline bool has_room(const struct layer_client *client, size_t bytes)
+static inline bool has_room(struct layer_client *client, size_t bytes)
 {
     (void)client;
     (void)bytes;

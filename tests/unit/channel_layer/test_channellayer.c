@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/channellayer.h"
 
+#include "core/mem.h"
 #include "tests/support/unit.h"
 
 #include <stdbool.h>
@@ -17,6 +18,7 @@ struct world {
     char seen[16]; /* the types that were received, in order */
     size_t seen_count;
     unsigned done;
+    unsigned full; /* of them: refused for want of room */
     enum channellayer_code last;
     bool is_closed;
     struct channellayer_channel *to_close; /* by the next message */
@@ -44,6 +46,7 @@ static void on_done(void *ctx, enum channellayer_code code, const char *why)
     struct world *w = ctx;
     assert_non_null(why);
     w->done++;
+    w->full += code == CHANNELLAYER_FULL;
     w->last = code;
 }
 
@@ -298,6 +301,86 @@ static void the_layer_may_be_closed_by_a_message(void **state)
     assert_int_equal(uv_loop_close(&w.loop), 0);
 }
 
+/* ---- large messages ---- */
+
+/* A body of @len bytes, {"type": "x", "data": b"…"}, which the caller frees. */
+static uint8_t *large_body(uint32_t len)
+{
+    static const uint8_t head[] = "\x82\xa4type\xa1x\xa4"
+                                  "data\xc6";
+    const uint32_t head_len = sizeof(head) - 1;
+    const uint32_t data_len = len - head_len - 4;
+    uint8_t *body = mem_alloc(len);
+    memcpy(body, head, head_len);
+    for (unsigned i = 0; i < 4; i++)
+        body[head_len + i] = (uint8_t)(data_len >> (24 - 8 * i));
+    return body;
+}
+
+struct count {
+    size_t messages;
+    size_t len; /* of each of them */
+};
+
+static void on_large(void *ctx, const void *body, size_t len)
+{
+    struct count *count = ctx;
+    assert_non_null(body);
+    assert_int_equal(len, count->len);
+    count->messages++;
+}
+
+static void every_channel_of_a_program_gets_a_large_message(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 1000 };
+    struct world w;
+    struct channellayer_error why;
+    struct count count = {.len = 100000};
+    open_world(&w, "{}");
+    for (unsigned i = 0; i < CHANNELS; i++) {
+        struct channellayer_channel *c = channellayer_channel_open(w.layer, on_large, &count, &why);
+        assert_non_null(c);
+        add(&w, "room", channellayer_channel_name(c));
+    }
+    uint8_t *body = large_body((uint32_t)count.len);
+    const unsigned before = w.done;
+    channellayer_group_send(w.layer, "room", body, count.len, on_done, &w);
+    run_until_done(&w, before + 1);
+    while (count.messages < CHANNELS)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    mem_free(body);
+    close_world(&w);
+    assert_int_equal(count.messages, CHANNELS);
+}
+
+static void what_a_program_cannot_be_told_at_once_is_refused(void **state)
+{
+    (void)state;
+    struct world w;
+    struct channellayer_error why;
+    struct count count = {.len = 12 * 1024 * 1024};
+    open_world(&w, "{}");
+    struct channellayer_channel *c = channellayer_channel_open(w.layer, on_large, &count, &why);
+    const char *name = channellayer_channel_name(c);
+    uint8_t *body = large_body((uint32_t)count.len);
+    for (unsigned i = 0; i < 3; i++) {
+        body[count.len - 1] = (uint8_t)i;
+        channellayer_send(w.layer, name, body, count.len, on_done, &w);
+    }
+    run_until_done(&w, 3);
+    assert_int_equal(w.full, 1);
+    while (count.messages < 2)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    channellayer_send(w.layer, name, body, count.len, on_done, &w); /* there is room again */
+    run_until_done(&w, 4);
+    assert_int_equal(w.last, CHANNELLAYER_OK);
+    while (count.messages < 3)
+        uv_run(&w.loop, UV_RUN_ONCE);
+    mem_free(body);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +393,8 @@ int main(void)
         cmocka_unit_test(what_is_asked_while_it_closes_is_refused),
         cmocka_unit_test(what_a_call_asks_for_when_it_is_ended_is_refused),
         cmocka_unit_test(the_layer_may_be_closed_by_a_message),
+        cmocka_unit_test(every_channel_of_a_program_gets_a_large_message),
+        cmocka_unit_test(what_a_program_cannot_be_told_at_once_is_refused),
     };
     return cmocka_run_group_tests_name("channellayer", tests, NULL, NULL);
 }
