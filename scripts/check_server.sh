@@ -46,7 +46,7 @@ ctest --test-dir "$(dirname "$CHANNELSD_BIN")" -j 4 --output-on-failure \
     -R '^test_(pubsub|redis)_(backend|backend_arrivals|greeting|hosts|life|link|nodes|settle)$' >"$log" 2>&1 &
 unit=$!
 status=0
-"$CHANNELSD_PYTHON" -m pytest -n 3 --dist worksteal --junitxml "$junit" "$@" || status=$?
+"$CHANNELSD_PYTHON" -m pytest -n 3 --junitxml "$junit" "$@" || status=$?
 wait $unit || status=$?
 cat "$log"
 exit $status

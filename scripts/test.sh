@@ -28,6 +28,9 @@ python_suite() { # <version set> <binary> <name> <pytest arguments>
         EXAMPLE_TEST_DB="$PWD/$results/$name.sqlite3" \
         "$venv/bin/python" -m pytest --junitxml "$results/$name.xml" "$@"
 }
+side_by_side() { # the same for suites that wait more than they work
+    python_suite "$@" -n $((jobs + 1))
+}
 
 rm -rf $results
 mkdir -p $results
@@ -57,17 +60,17 @@ for versions in newest oldest; do
     if [ $versions = oldest ]; then
         integration=$(printf 'tests/integration/test_%s.py ' $of_versions)
     fi
-    python_suite $versions dev python -n 2 tests/python
+    side_by_side $versions dev python tests/python
     # shellcheck disable=SC2086 # a list of files
-    python_suite $versions dev integration -n 2 $integration
-    python_suite $versions dev interop -n 2 tests/interop
+    side_by_side $versions dev integration $integration
+    side_by_side $versions dev interop tests/interop
     python_suite $versions release examples --timeout 60 examples
 done
 # The layer on other servers than the distribution's Redis; after "newest" and "oldest", whose environments they use.
 for server in redis-5.0 redis-6.2 redis-8.2 valkey-9.1; do
     suite servers-$server scripts/check_server.sh $server "$PWD/$results/servers-$server.xml"
 done
-python_suite newest dev conformance -n 2 tests/conformance
+side_by_side newest dev conformance tests/conformance
 python_suite newest release browser --timeout 120 tests/browser
 
 printf '\n'

@@ -189,6 +189,10 @@ class Edge:
         """(status, headers, body) of a response, giving credit as it comes."""
         op, got, status, headers, piece, more = self.get()
         assert (op, got) == (START, id)
+        return status, headers, self.rest(id, piece, more)
+
+    def rest(self, id, piece, more):
+        """The body of a response whose newest record brought `piece`, for which no credit was given yet."""
         body = piece
         while more:
             if piece:
@@ -196,7 +200,7 @@ class Edge:
             op, got, piece, more = self.get()
             assert (op, got) == (W_BODY, id)
             body += piece
-        return status, headers, body
+        return body
 
     def text(self, path, *args, **items):
         """The body of a response as text."""
