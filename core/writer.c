@@ -71,6 +71,13 @@ static unsigned gather(const struct writer *w, uv_buf_t *out, size_t max_bytes, 
     return (unsigned)count;
 }
 
+/* The stream has taken so much. */
+static void consume(struct writer *w, size_t bytes)
+{
+    w->taken += bytes;
+    chain_consume(&w->out, &w->loop->pool, bytes);
+}
+
 static bool send_more(struct writer *w);
 
 static void on_written(uv_write_t *req, int status)
@@ -87,7 +94,7 @@ static void on_written(uv_write_t *req, int status)
         mark(w);
         return;
     }
-    chain_consume(&w->out, &w->loop->pool, bytes);
+    consume(w, bytes);
     (void)send_more(w);
     if (w->failure != ERR_OK)
         mark(w);
@@ -124,7 +131,7 @@ static bool send_more(struct writer *w)
             return moved;
         }
         const size_t sent = rc > 0 ? (size_t)rc : 0;
-        chain_consume(&w->out, &w->loop->pool, sent);
+        consume(w, sent);
         moved = moved || sent > 0;
         if (sent < bytes) {
             write_when_writable(w);
@@ -152,6 +159,17 @@ void writer_flush(struct writer *w)
 size_t writer_stuck(const struct writer *w)
 {
     return w->stream != NULL && w->pending != NULL ? uv_stream_get_write_queue_size(w->stream) : 0;
+}
+
+uint64_t writer_appended(const struct writer *w)
+{
+    return w->taken + w->out.bytes;
+}
+
+uint64_t writer_taken(const struct writer *w)
+{
+    const size_t left = writer_stuck(w);
+    return w->taken + (left < w->pending_bytes ? w->pending_bytes - left : 0);
 }
 
 void writer_stop(struct writer *w)

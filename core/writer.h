@@ -37,6 +37,7 @@ struct writer {
     const struct writer_ops *ops;
     uv_write_t *pending; /* set while the socket is full; made on demand */
     size_t pending_bytes;
+    uint64_t taken;   /* bytes of writes that are done */
     enum err failure; /* why nothing can be written any more */
     bool failed;      /* and failed() was told so */
 };
@@ -59,6 +60,10 @@ void writer_flush(struct writer *w);
 /* Bytes of the write under way that a full socket has not taken yet: while it is full, and only
  * then, this tells whether anything still leaves. */
 size_t writer_stuck(const struct writer *w);
+
+/* Bytes since the beginning: that were appended, and of them those that the stream has taken. */
+uint64_t writer_appended(const struct writer *w);
+uint64_t writer_taken(const struct writer *w);
 
 /* Before the stream is closed with uv_close(): no callback comes after this one. */
 void writer_stop(struct writer *w);

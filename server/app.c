@@ -17,6 +17,7 @@
 #include "server/process/layer_socket.h"
 #include "server/process/layer_thread.h"
 #include "server/process/replacement.h"
+#include "server/process/signals.h"
 #include "server/process/start_log.h"
 #include "server/process/supervisor.h"
 #include "server/process/terminal.h"
@@ -32,7 +33,6 @@ enum {
     APPLICATION_GRACE_MS =
         500, /* applications have that at least, to see that their clients left */
     SAME_SIGNAL_MS = 300,
-    SIGNALS = 3,   /* that are heard */
     CUT_MS = 1000, /* for a worker's end when somebody is in a hurry */
 };
 
@@ -66,13 +66,14 @@ struct app {
     struct app_edge *edges;
     unsigned edge_count;
     struct terminal terminal;
-    uv_signal_t signals[SIGNALS];
+    struct signals signals;
     struct wheel_entry drain_deadline;
     uint64_t drain_until_ms;
     uint64_t signal_ms; /* when the last signal came, 0: none yet */
     char tcp_host[HOST_MAX];
     uint16_t tcp_port;
-    int unix_fd;
+    int unix_fd; /* keeps unix_socket from being taken for another one */
+    struct node_socket unix_socket;
     unsigned listening; /* listeners that are open */
     struct layer_thread layer;
     int layer_fd; /* bound; -1: none, or the thread has it */
@@ -126,8 +127,7 @@ static void on_supervisor_finished(void *ctx)
     stop_edges(a); /* before our mailbox closes: they report to it */
     unlink_layer(a);
     layer_thread_stop(&a->layer); /* behind the workers: what they were in is left in Redis, too */
-    for (int i = 0; i < SIGNALS; i++)
-        uv_close((uv_handle_t *)&a->signals[i], NULL);
+    signals_close(&a->signals);
     wheel_clear(&a->loop.wheel, &a->drain_deadline);
     loop_close_handles(&a->loop);
 }
@@ -173,7 +173,7 @@ static void close_fd(int *fd)
 static void close_unix(struct app *a)
 {
     if (a->unix_fd >= 0)
-        unlink(a->options->unix_path);
+        node_socket_unlink(&a->unix_socket);
     close_fd(&a->unix_fd);
 }
 
@@ -270,9 +270,24 @@ static void on_detach(void *ctx, unsigned worker)
         edge_post_detach(&a->edges[i].edge, worker);
 }
 
+static void on_failed(void *ctx, int code)
+{
+    struct app *a = ctx;
+    a->exit_code = code;
+    finish_workers(a, 0, 0);
+    supervisor_kill_all(&a->supervisor);
+}
+
 static void on_workers_ready(void *ctx)
 {
     struct app *a = ctx;
+    /* Bound and not listened on, it looks like what a dead server left. */
+    if (a->unix_fd >= 0 && node_socket_is_gone(&a->unix_socket)) {
+        log_line(LOG_CRITICAL, "Couldn't listen on %s: it was taken away or replaced meanwhile",
+                 a->unix_socket.path);
+        on_failed(a, EXIT_FAILED);
+        return;
+    }
     if (!app_move(a, APP_SERVING))
         return;
     for (unsigned i = 0; i < a->edge_count; i++) {
@@ -285,14 +300,6 @@ static void on_workers_ready(void *ctx)
     }
     if (a->options->channels != NULL) /* nothing is listened on */
         start_log_ready(a->options, "", 0);
-}
-
-static void on_failed(void *ctx, int code)
-{
-    struct app *a = ctx;
-    a->exit_code = code;
-    finish_workers(a, 0, 0);
-    supervisor_kill_all(&a->supervisor);
 }
 
 static const struct supervisor_ops supervisor_ops = {
@@ -451,7 +458,7 @@ static enum err bind_listeners(struct app *a, struct err_text *why)
     }
     if (err != ERR_OK || o->unix_path == NULL)
         return err;
-    err = listener_bind_unix(&a->unix_fd, o->unix_path, why);
+    err = listener_bind_unix(&a->unix_socket, &a->unix_fd, o->unix_path, why);
     for (unsigned i = 0; err == ERR_OK && i < a->edge_count; i++) {
         a->edges[i].unix_fd = fcntl(a->unix_fd, F_DUPFD_CLOEXEC, 0);
         if (a->edges[i].unix_fd < 0)
@@ -494,17 +501,6 @@ static void make_config(struct app *a)
     };
 }
 
-static void open_signals(struct app *a)
-{
-    static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
-    terminal_look(&a->terminal);
-    for (int i = 0; i < SIGNALS; i++) {
-        uv_signal_init(&a->loop.uv, &a->signals[i]);
-        a->signals[i].data = a;
-        uv_signal_start(&a->signals[i], on_signal, numbers[i]);
-    }
-}
-
 static enum err open_edges(struct app *a, struct err_text *why)
 {
     for (unsigned i = 0; i < a->edge_count; i++) {
@@ -532,8 +528,10 @@ static void close_listeners(struct app *a)
 
 static void serve(struct app *a)
 {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     wheel_entry_init(&a->drain_deadline, on_drain_deadline);
-    open_signals(a);
+    terminal_look(&a->terminal);
+    signals_open(&a->signals, &a->loop.uv, numbers, 3, on_signal, a);
     start_log_begin(a->options);
     supervisor_start(&a->supervisor, &supervisor_ops, a);
     loop_run(&a->loop);

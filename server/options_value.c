@@ -189,6 +189,8 @@ static const char *text_expected(enum option_kind kind, const char *value)
     const struct slice bytes = slice_str(value);
     if (kind == OPTION_UNIX_PATH) {
         const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);
+        if (!utf8_is_valid(bytes.ptr, bytes.len)) /* applications are told it, as text */
+            return "a path in UTF-8";
         return bytes.len < room ? NULL : "a path short enough for a unix socket (107 bytes)";
     }
     if (kind == OPTION_FIELD_VALUE)

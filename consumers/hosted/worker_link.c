@@ -131,26 +131,30 @@ enum err worker_link_open_client(struct worker_link *link, const struct client *
                                  size_t subprotocol_count, struct slice body, bool more)
 {
     const size_t bound = link_open_bound(scope, subprotocols, subprotocol_count);
-    if (bound + body.len > LINK_RECORD_MAX)
+    if (bound > LINK_RECORD_MAX)
         return ERR_TOO_BIG;
+    /* How much of the body came with the head is chance, and must not decide. */
+    const struct slice first = body.len <= LINK_RECORD_MAX - bound ? body : slice_make(body.ptr, 0);
     if (bound <= CHAIN_LARGE_BYTES) {
         uint8_t *start = writer_reserve(&link->writer, bound);
         commit(link, start,
                link_write_open(start, c->consumer_id, scope, subprotocols, subprotocol_count,
-                               body.len));
+                               first.len));
     } else {
         uint8_t *start = mem_try(bound);
         if (start == NULL)
             return ERR_NOMEM;
         const uint8_t *end = link_write_open(start, c->consumer_id, scope, subprotocols,
-                                             subprotocol_count, body.len);
+                                             subprotocol_count, first.len);
         writer_append(&link->writer, slice_make(start, (size_t)(end - start)));
         mem_free(start);
     }
     if (scope->type == SCOPE_HTTP) {
-        writer_append(&link->writer, body);
-        write_tail(link, link_write_body_tail, more);
+        writer_append(&link->writer, first);
+        write_tail(link, link_write_body_tail, more || first.len < body.len);
     }
+    if (first.len < body.len)
+        worker_link_body(link, c, body, more);
     return ERR_OK;
 }
 

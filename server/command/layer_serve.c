@@ -17,8 +17,9 @@
 #include "server/layer_settings.h"
 #include "server/process/file_limit.h"
 #include "server/process/layer_socket.h"
+#include "server/process/signals.h"
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD = 2, SIGNALS = 2, LOG_CLOSE_MS = 1000 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD = 2, LOG_CLOSE_MS = 1000 };
 
 static const char usage[] =
     "usage: channelsd layer serve [--layer-socket PATH] [--layer-config SETTINGS]\n";
@@ -50,7 +51,7 @@ struct serve {
     struct loop loop;
     struct node *node;
     const struct node_socket *socket;
-    uv_signal_t signals[SIGNALS];
+    struct signals signals;
     bool is_ending;
 };
 
@@ -128,8 +129,7 @@ static void end(struct serve *s)
         return;
     s->is_ending = true;
     node_socket_unlink(s->socket);
-    for (int i = 0; i < SIGNALS; i++)
-        uv_close((uv_handle_t *)&s->signals[i], NULL);
+    signals_close(&s->signals);
     node_close(s->node, on_node_closed, s);
 }
 
@@ -139,20 +139,11 @@ static void on_signal(uv_signal_t *handle, int signum)
     end(handle->data);
 }
 
-static void open_signals(struct serve *s)
-{
-    static const int numbers[SIGNALS] = {SIGTERM, SIGINT};
-    for (int i = 0; i < SIGNALS; i++) {
-        uv_signal_init(&s->loop.uv, &s->signals[i]);
-        s->signals[i].data = s;
-        uv_signal_start(&s->signals[i], on_signal, numbers[i]);
-    }
-}
-
 /* Takes @fd. */
 static enum err run_node(const char *settings, int fd, const struct node_socket *socket,
                          struct err_text *why)
 {
+    static const int numbers[] = {SIGTERM, SIGINT};
     struct serve s = {.socket = socket};
     enum err err = loop_open(&s.loop, 0, &s);
     if (err != ERR_OK) {
@@ -167,7 +158,7 @@ static enum err run_node(const char *settings, int fd, const struct node_socket 
         close(fd);
         loop_close_handles(&s.loop);
     } else {
-        open_signals(&s);
+        signals_open(&s.signals, &s.loop.uv, numbers, 2, on_signal, &s);
         err = node_listen(s.node, fd);
         if (err != ERR_OK) {
             err_fail(why, err, "%s: %s", socket->path, err_str(err));

@@ -5,12 +5,14 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "server/http/http_deadline.h"
 #include "server/http/http_response.h"
 #include "server/http/http_scope.h"
 
 enum {
-    DRAIN_FIRST_MS = 1000
-}; /* how long a new connection's first request is awaited when the server ends */
+    QUEUED_READ_MAX = 256 * 1024, /* bytes of answers that wait for a client, over which its next
+                                     request is not read */
+};
 
 #define TO(state) (1U << (state))
 static const unsigned exchange_next[EXCHANGE_STATES] = {
@@ -36,65 +38,25 @@ static const struct options *options_of(const struct http_exchange *x)
     return x->conn->edge->config->options;
 }
 
-/* ---- deadlines ---- */
-
-static void wake_after(struct http_exchange *x, uint64_t since_ms, int64_t limit_ms)
-{
-    if (limit_ms >= 0)
-        conn_wake_at(x->conn, since_ms + (uint64_t)limit_ms);
-}
-
-/* The window is used up: the client waits for the application, not we for the client. */
-static bool is_window_full(const struct http_exchange *x)
+bool http_exchange_is_window_full(const struct http_exchange *x)
 {
     return x->unread_bytes >= EXCHANGE_WINDOW_BYTES;
 }
 
-/* How long the head of a request, or the first sign of one, may take from phase_ms on. */
-static int64_t reading_limit_ms(const struct http_exchange *x)
+bool http_exchange_has_begun_head(const struct http_exchange *x)
 {
-    const struct options *o = options_of(x);
-    const bool has_begun = x->head != NULL && http_reader_has_begun(&x->reader);
-    if (!has_begun && x->conn->edge->state != EDGE_SERVING)
-        return DRAIN_FIRST_MS;
-    return has_begun || x->is_first ? o->header_timeout_ms : o->keep_alive_timeout_ms;
+    return x->head != NULL && http_reader_has_begun(&x->reader);
 }
 
-/* A handshake that is being refused by a response is decided: what remains is the response. */
-static int64_t answer_limit_ms(const struct http_exchange *x)
+/* The client takes its answers more slowly than it asks. */
+static bool is_choked(const struct http_exchange *x)
 {
-    const struct options *o = options_of(x);
-    return x->is_upgrade && !x->reply_started ? o->websocket_connect_timeout_ms
-                                              : o->http_timeout_ms;
+    return conn_queued(x->conn) > QUEUED_READ_MAX;
 }
 
-static void arm(struct http_exchange *x)
+bool http_exchange_is_delivering(const struct http_exchange *x)
 {
-    const struct options *o = options_of(x);
-    switch (x->state) {
-    case EXCHANGE_READING:
-        wake_after(x, x->phase_ms, reading_limit_ms(x));
-        break;
-    case EXCHANGE_WAITING:
-        wake_after(x, x->phase_ms, EXCHANGE_WAIT_MS);
-        break;
-    case EXCHANGE_ACTIVE:
-        if (x->body_done || x->is_upgrade)
-            wake_after(x, x->phase_ms, answer_limit_ms(x));
-        else
-            wake_after(x, x->input_ms, is_window_full(x) ? o->http_timeout_ms : o->body_timeout_ms);
-        if (conn_queued(x->conn) > 0)
-            wake_after(x, x->conn->progress_ms, o->send_timeout_ms);
-        break;
-    case EXCHANGE_ENDED:
-    case EXCHANGE_STATES:
-        break;
-    }
-}
-
-static bool has_passed(const struct http_exchange *x, uint64_t since_ms, int64_t limit_ms)
-{
-    return limit_ms >= 0 && now_ms(x) >= since_ms + (uint64_t)limit_ms;
+    return is_choked(x) || (conn_queued(x->conn) > 0 && !http_exchange_has_begun_head(x));
 }
 
 /* Takes the consumer away: it hears that its client is gone. */
@@ -107,61 +69,10 @@ static void leave_consumer(struct http_exchange *x)
     client->kind = NULL;
 }
 
-static void give_up(struct http_exchange *x, unsigned status, const char *sentence)
+void http_exchange_give_up(struct http_exchange *x, unsigned status, const char *sentence)
 {
     leave_consumer(x);
     http_response_page(x, status, sentence);
-}
-
-static void reading_expired(struct http_exchange *x)
-{
-    if (x->head != NULL && http_reader_has_begun(&x->reader))
-        http_response_page(x, 408, "The head of the request took too long.");
-    else
-        conn_abort(x->conn); /* nobody asked anything */
-}
-
-static void active_expired(struct http_exchange *x)
-{
-    const struct options *o = options_of(x);
-    if (conn_is_stuck(x->conn, o->send_timeout_ms))
-        conn_abort(x->conn);
-    else if ((x->body_done || x->is_upgrade) && has_passed(x, x->phase_ms, answer_limit_ms(x)))
-        give_up(x, 503, "Application failed to respond within time limit.");
-    else if (!x->body_done && !x->is_upgrade && is_window_full(x) &&
-             has_passed(x, x->input_ms, o->http_timeout_ms))
-        give_up(x, 503, "Application failed to respond within time limit."); /* nor takes the rest
-                                                                                of the request */
-    else if (!x->body_done && !x->is_upgrade && !is_window_full(x) &&
-             has_passed(x, x->input_ms, o->body_timeout_ms))
-        give_up(x, 408, "The body of the request took too long.");
-    else
-        arm(x);
-}
-
-static void on_expired(struct conn *c)
-{
-    struct http_exchange *x = c->protocol_state;
-    switch (x->state) {
-    case EXCHANGE_READING:
-        if (has_passed(x, x->phase_ms, reading_limit_ms(x)))
-            reading_expired(x);
-        else
-            arm(x);
-        return;
-    case EXCHANGE_WAITING:
-        if (has_passed(x, x->phase_ms, EXCHANGE_WAIT_MS))
-            http_response_page(x, 503, "No worker process became ready in time.");
-        else
-            arm(x);
-        return;
-    case EXCHANGE_ACTIVE:
-        active_expired(x);
-        return;
-    case EXCHANGE_ENDED:
-    case EXCHANGE_STATES:
-        return;
-    }
 }
 
 /* ---- request ---- */
@@ -170,7 +81,7 @@ static void end_of_body(struct http_exchange *x)
 {
     x->body_done = true;
     x->phase_ms = now_ms(x);
-    arm(x);
+    http_deadline_set(x);
 }
 
 /* Passes a piece on. The application may be through already: then nobody wants it. */
@@ -218,15 +129,15 @@ static void handle_body(struct http_exchange *x, struct slice piece)
 {
     x->input_ms = now_ms(x);
     if (is_body_too_big(x, x->body_bytes + piece.len)) {
-        give_up(x, 413, "The body of the request is larger than this server takes.");
+        http_exchange_give_up(x, 413, "The body of the request is larger than this server takes.");
         return;
     }
     const bool is_last = is_last_piece(x, piece);
     pass_body(x, piece, !is_last);
     if (is_last)
         read_end(x);
-    else if (is_window_full(x))
-        arm(x); /* from now on it is the application's time */
+    else if (http_exchange_is_window_full(x))
+        http_deadline_set(x); /* from now on it is the application's time */
 }
 
 static void refuse_open(struct http_exchange *x, enum err err)
@@ -295,7 +206,7 @@ static void dispatch(struct http_exchange *x, const struct route *route, const u
         handle_body(x, second.data);
     if (last->kind == HTTP_EVENT_END)
         end_of_body(x);
-    arm(x);
+    http_deadline_set(x);
 }
 
 static void find_consumer(struct http_exchange *x, const uint8_t **in, size_t *len)
@@ -318,7 +229,7 @@ static void find_consumer(struct http_exchange *x, const uint8_t **in, size_t *l
         x->phase_ms = now_ms(x);
     }
     dlist_append(&e->waiting, &x->waiting.link);
-    arm(x);
+    http_deadline_set(x);
 }
 
 /* A request that asks for the upgrade to WebSocket. False: it was refused. */
@@ -372,9 +283,9 @@ static bool can_read(const struct http_exchange *x)
 {
     switch (x->state) {
     case EXCHANGE_READING:
-        return true;
+        return !is_choked(x);
     case EXCHANGE_ACTIVE: /* the body; what comes behind it waits for the answer */
-        return !x->body_done && !x->is_upgrade && !is_window_full(x);
+        return !x->body_done && !x->is_upgrade && !http_exchange_is_window_full(x);
     case EXCHANGE_WAITING:
     case EXCHANGE_ENDED:
     case EXCHANGE_STATES:
@@ -397,7 +308,7 @@ static void handle_event(struct http_exchange *x, const struct http_event *event
         handle_end(x);
         return;
     case HTTP_EVENT_BAD:
-        give_up(x, event->status, event->reason);
+        http_exchange_give_up(x, event->status, event->reason);
         return;
     case HTTP_EVENT_MORE:
         return;
@@ -417,18 +328,36 @@ static size_t on_feed(struct conn *c, uint8_t *bytes, size_t len)
         handle_event(x, &event, &in, &left);
     }
     if (x->state == EXCHANGE_READING)
-        arm(x);
+        http_deadline_set(x);
+    x->is_held_back = x->state == EXCHANGE_READING && left > 0;
     return x->state == EXCHANGE_ENDED ? len : len - left;
 }
 
 /* ---- life ---- */
+
+/* READING, and output left: what is held goes on, and the client has its time from now on. */
+static void reading_drained(struct http_exchange *x)
+{
+    const bool was_held_back = x->is_held_back;
+    if (is_choked(x))
+        return;
+    x->is_held_back = false;
+    if (was_held_back)
+        conn_go_on(x->conn);
+    if (was_held_back || !http_exchange_has_begun_head(x)) {
+        x->phase_ms = now_ms(x);
+        http_deadline_set(x);
+    }
+}
 
 static void on_drained(struct conn *c)
 {
     struct http_exchange *x = c->protocol_state;
     struct client *client = &c->client;
     if (conn_queued(c) > 0)
-        arm(x);
+        http_deadline_set(x);
+    if (x->state == EXCHANGE_READING)
+        reading_drained(x);
     const size_t credit = conn_take_credit(c, &x->unacked_bytes);
     if (credit > 0 && client->kind != NULL)
         client->kind->drained(client, credit);
@@ -448,12 +377,18 @@ static void on_lost(struct conn *c)
 static void on_drain(struct conn *c)
 {
     struct http_exchange *x = c->protocol_state;
-    if (x->state != EXCHANGE_READING || (x->head != NULL && http_reader_has_begun(&x->reader)))
+    if (x->state != EXCHANGE_READING || http_exchange_has_begun_head(x))
         return;
+    /* A new one was made a moment ago, or else this ends it: its request may be on the way. */
     if (x->is_first)
-        arm(x); /* it was made a moment ago, or else this ends it: its request may be on the way */
+        http_deadline_set(x);
     else
         conn_finish(c);
+}
+
+static void on_expired(struct conn *c)
+{
+    http_deadline_passed(c->protocol_state);
 }
 
 static void on_release(struct conn *c)
@@ -473,9 +408,17 @@ static bool is_answering(const struct conn *c)
     return x->state == EXCHANGE_ACTIVE && x->body_done && !x->is_upgrade;
 }
 
+/* Without an answer nobody wants its request. */
+static bool takes_the_rest(const struct conn *c)
+{
+    (void)c;
+    return false;
+}
+
 static const struct conn_protocol http_protocol = {
     .is_idle = is_idle,
     .is_answering = is_answering,
+    .takes_the_rest = takes_the_rest,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,
@@ -507,7 +450,7 @@ static void begin(struct conn *c)
     http_reader_init(&x->reader, &c->edge->config->http);
     c->protocol = &http_protocol;
     c->protocol_state = x;
-    arm(x);
+    http_deadline_set(x);
 }
 
 static void refuse(struct conn *c)
@@ -544,7 +487,7 @@ void http_exchange_finish(struct http_exchange *x, bool close)
     x->unread_bytes = 0;
     x->unacked_bytes = 0;
     x->phase_ms = now_ms(x);
-    arm(x);
+    http_deadline_set(x);
     conn_go_on(c);
 }
 
@@ -560,10 +503,10 @@ void http_exchange_cut(struct http_exchange *x)
 
 void http_exchange_consumed(struct http_exchange *x)
 {
-    if (is_window_full(x))
+    if (http_exchange_is_window_full(x))
         return;
     x->input_ms = now_ms(x); /* the client could not send while the window was full */
-    arm(x);
+    http_deadline_set(x);
     conn_go_on(x->conn);
 }
 

@@ -4,7 +4,8 @@
  *
  * Why: this is where reading (http_reader), the consumer (client.h) and writing (http_response)
  * meet. A request is dispatched when its head is complete; its body is passed on as it comes,
- * within a window; the next request is not read before the answer of this one is complete.
+ * within a window; the next request is not read before the answer of this one is complete, nor
+ * while much of the answers waits for the client.
  *
  * Life of a request: READING (idle, or in the head) -> WAITING (no worker is ready) -> ACTIVE (a
  * consumer has it) -> READING again, or ENDED when the connection will not carry another. A
@@ -66,6 +67,7 @@ struct http_exchange {
         phase_ms; /* READING: since when idle or in the head; ACTIVE: since the whole request */
     uint64_t input_ms; /* last input of the body */
     bool is_first;     /* no request was served on this connection yet */
+    bool is_held_back; /* READING: input is held, because answers wait for the client */
     bool has_local;
     uint16_t local_port;
     uint16_t local_len;
@@ -88,6 +90,23 @@ void http_exchange_cut(struct http_exchange *x);
 
 /* The application took some of the body. */
 void http_exchange_consumed(struct http_exchange *x);
+
+/* ---- for http_deadline ---- */
+
+/* The application has not taken what was passed on: the client waits for it, not we for the
+ * client. */
+bool http_exchange_is_window_full(const struct http_exchange *x);
+
+/* Whether any byte of a request's head has come. */
+bool http_exchange_has_begun_head(const struct http_exchange *x);
+
+/* READING: the next request is not awaited yet, because the client has answers to take. */
+bool http_exchange_is_delivering(const struct http_exchange *x);
+
+/* Takes the consumer away and answers in its place. */
+void http_exchange_give_up(struct http_exchange *x, unsigned status, const char *sentence);
+
+/* ---- for ws_session ---- */
 
 /* Frees the exchange after the connection was switched to another protocol. */
 void http_exchange_free(struct http_exchange *x);

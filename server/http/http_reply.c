@@ -248,19 +248,36 @@ static void put_status_line(struct writer *w, unsigned minor, unsigned status)
     put(w, "HTTP/1.%u %u %s\r\n", minor, status, http_reply_phrase(status));
 }
 
-/* Writes the application's fields but for those that are the server's: framing and the connection.
- * Content-Length, where @may_have_length, is written once. Returns whether a Connection field asks
- * to close. */
-static bool put_fields(struct writer *w, const struct http_stamp *stamp,
-                       const struct header *headers, size_t count, bool may_have_length)
+enum field_rule {
+    FIELDS_ALL,
+    FIELDS_WITHOUT_LENGTH,
+    FIELDS_OF_101, /* nor what the handshake itself says: a client refuses it twice, or otherwise */
+};
+
+static bool is_of_server(struct slice name, enum field_rule rule)
 {
-    bool skip_length = !may_have_length;
+    static const char *const names[] = {"transfer-encoding", "keep-alive", "upgrade",
+                                        "sec-websocket-accept", "sec-websocket-extensions"};
+    const size_t count = rule == FIELDS_OF_101 ? sizeof(names) / sizeof(names[0]) : 2;
+    for (size_t i = 0; i < count; i++)
+        if (text_eq_nocase(name, names[i]))
+            return true;
+    return false;
+}
+
+/* Writes the application's fields but for those that are the server's: framing and the connection.
+ * Content-Length, where it may stand, is written once. Returns whether a Connection field asks to
+ * close. */
+static bool put_fields(struct writer *w, const struct http_stamp *stamp,
+                       const struct header *headers, size_t count, enum field_rule rule)
+{
+    bool skip_length = rule != FIELDS_ALL;
     bool own_server = false;
     bool own_date = false;
     bool close = false;
     for (size_t i = 0; i < count; i++) {
         const struct header *h = &headers[i];
-        if (text_eq_nocase(h->name, "transfer-encoding") || text_eq_nocase(h->name, "keep-alive"))
+        if (is_of_server(h->name, rule))
             continue;
         if (text_eq_nocase(h->name, "connection")) {
             struct slice rest = h->value;
@@ -285,8 +302,7 @@ static bool put_fields(struct writer *w, const struct http_stamp *stamp,
 void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp,
                              const struct header *headers, size_t count)
 {
-    (void)put_fields(w, stamp, headers, count,
-                     false); /* a 101 has its own Connection field and no body */
+    (void)put_fields(w, stamp, headers, count, FIELDS_OF_101);
 }
 
 void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp,
@@ -295,7 +311,8 @@ void http_reply_write_head(struct http_reply *reply, const struct http_stamp *st
     put_status_line(w, reply->minor, reply->status);
     /* RFC 9110 section 8.6: no Content-Length in a 204 (a 304 may have that of the answer it stands
      * for). */
-    if (put_fields(w, stamp, reply->headers, reply->header_count, reply->status != 204) ||
+    if (put_fields(w, stamp, reply->headers, reply->header_count,
+                   reply->status == 204 ? FIELDS_WITHOUT_LENGTH : FIELDS_ALL) ||
         reply->framing == HTTP_FRAMING_CLOSE)
         reply->close = true;
     if (reply->framing == HTTP_FRAMING_LENGTH && !reply->has_length)

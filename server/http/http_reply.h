@@ -62,7 +62,8 @@ const char *http_reply_plan(struct http_reply *reply, struct slice *culprit) MUS
 void http_reply_write_head(struct http_reply *reply, const struct http_stamp *stamp,
                            struct writer *w);
 
-/* Header lines of @headers, which http_reply_plan() found good, and the stamp's; for a 101. */
+/* Header lines of @headers, which http_reply_plan() found good, and the stamp's; for a 101, whose
+ * own fields are left out. */
 void http_reply_write_fields(struct writer *w, const struct http_stamp *stamp,
                              const struct header *headers, size_t count);
 

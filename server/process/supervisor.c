@@ -217,7 +217,7 @@ static void on_exited(struct worker_process *p, int code, int signum)
     dlist_append(&s->ended, &p->link);
     s->ops->detach(s->ctx, p->number);
     if (s->is_finishing) {
-        const bool is_ours = s->is_killing && signum == SIGKILL;
+        const bool is_ours = p->is_killed && signum == SIGKILL;
         if (!is_ours && (code != 0 || signum != 0))
             supervisor_log_end(LOG_ERROR, p, code, signum);
         tell_finished(s);
@@ -427,7 +427,6 @@ void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, vo
 
 void supervisor_kill_all(struct supervisor *s)
 {
-    s->is_killing = true;
     for (struct dlist *n = s->processes.next; n != &s->processes; n = n->next)
         worker_process_kill(process_of(n), SIGKILL);
 }

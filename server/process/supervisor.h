@@ -94,7 +94,6 @@ struct supervisor {
     bool was_ready;
     bool is_ending;    /* nobody is replaced any more */
     bool is_finishing; /* the workers were told to end */
-    bool is_killing;   /* what still runs was killed by us */
 };
 
 /* Finds the interpreter. Errors: ERR_NOT_FOUND, @why says what was looked for. */

@@ -2,6 +2,7 @@
 #include "server/process/worker_process.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -243,5 +244,6 @@ enum err worker_process_spawn(struct worker_process **out, struct loop *loop,
 
 void worker_process_kill(struct worker_process *p, int signum)
 {
+    p->is_killed = p->is_killed || signum == SIGKILL;
     (void)uv_process_kill(&p->process, signum); /* ESRCH: it has just ended; exited() follows */
 }

@@ -58,6 +58,7 @@ struct worker_process {
     struct wheel_entry deadline; /* of the phase; unset when exited() is called */
     uint64_t started_ms;
     uint64_t ready_ms; /* 0: never was */
+    bool is_killed;    /* SIGKILL was sent by us */
     /* private */
     struct worker_load *load; /* a reference */
     uv_process_t process;

@@ -13,7 +13,7 @@
 enum {
     HELD_READ_MAX =
         16 * 1024,        /* bytes held unread while the socket is still read, to see its end */
-    HALF_CLOSED_MS = 500, /* how long an answer may take for a peer that has ended its side */
+    HALF_CLOSED_MS = 500, /* how long an answer may pause for a peer that has ended its side */
     LINGER_MS = 2000,     /* how long the peer's end is awaited after ours */
 };
 
@@ -151,15 +151,32 @@ static void finishing_expired(struct conn *c)
         conn_wake_at(c, loop_now_ms(&c->edge->loop) + LINGER_MS);
 }
 
+/* Whether input is held that its consumer should still get: the peer sent it before it left. */
+static bool owes_input(const struct conn *c)
+{
+    return c->state == CONN_OPEN && c->held.len > 0 && !c->protocol->is_answering(c);
+}
+
+/* When a peer that has ended its side is taken for one that has left. While output goes to it, it
+ * has not: its kernel would refuse it. */
+static uint64_t left_ms(const struct conn *c)
+{
+    const bool is_sent_to = conn_queued(c) > 0;
+    const uint64_t heard_ms = is_sent_to ? loop_now_ms(&c->edge->loop) : c->progress_ms;
+    const int64_t limit_ms =
+        owes_input(c) ? c->edge->config->options->application_close_timeout_ms : HALF_CLOSED_MS;
+    return (heard_ms > c->peer_ended_ms ? heard_ms : c->peer_ended_ms) + (uint64_t)limit_ms;
+}
+
 static void open_expired(struct conn *c)
 {
-    if (c->peer_ended_ms != 0 && loop_now_ms(&c->edge->loop) >= c->peer_ended_ms + HALF_CLOSED_MS) {
+    if (c->peer_ended_ms != 0 && loop_now_ms(&c->edge->loop) >= left_ms(c)) {
         conn_abort(c);
         return;
     }
     c->protocol->expired(c);
     if (c->state == CONN_OPEN && c->peer_ended_ms != 0)
-        conn_wake_at(c, c->peer_ended_ms + HALF_CLOSED_MS);
+        conn_wake_at(c, left_ms(c));
 }
 
 static void on_expired(struct wheel_entry *entry)
@@ -186,6 +203,8 @@ static void stop_reading(struct conn *c)
 static void hold(struct conn *c, const uint8_t *in, size_t len, size_t used)
 {
     if (c->held.len > 0) {
+        if (used > 0 && c->peer_ended_ms != 0)
+            c->peer_ended_ms = loop_now_ms(&c->edge->loop); /* its consumer takes it: go on */
         if (used == c->held.len)
             buf_deinit(&c->held);
         else
@@ -215,16 +234,23 @@ static void feed(struct conn *c, uint8_t *in, size_t len)
         hold(c, in, len, used);
 }
 
+static void put_off_end(struct conn *c)
+{
+    stop_reading(c);
+    if (c->peer_ended_ms == 0)
+        c->peer_ended_ms = loop_now_ms(&c->edge->loop);
+    conn_wake_at(c, left_ms(c));
+}
+
 /* The peer sends nothing more. That is how a client leaves, and also what one does that only shuts
  * its own side behind its request: an answer that comes soon still goes out, and what is queued
- * does. */
+ * does. What it sent before goes to its consumer, at that one's pace; then the end is read again.
+ */
 static void handle_read_end(struct conn *c, enum err err)
 {
-    if (c->state == CONN_OPEN && err == ERR_CLOSED && c->protocol->is_answering(c)) {
-        stop_reading(c);
-        if (c->peer_ended_ms == 0)
-            c->peer_ended_ms = loop_now_ms(&c->edge->loop);
-        conn_wake_at(c, c->peer_ended_ms + HALF_CLOSED_MS);
+    const bool is_owed = owes_input(c) || (c->state == CONN_OPEN && c->protocol->is_answering(c));
+    if (err == ERR_CLOSED && is_owed) {
+        put_off_end(c);
         return;
     }
     if (c->state == CONN_OPEN && err == ERR_CLOSED && conn_queued(c) > 0 && c->protocol->is_idle(c))
@@ -250,8 +276,8 @@ static void start_reading(struct conn *c)
 {
     if (c->reading)
         return;
-    c->reading = true;
-    if (uv_read_start(&c->handle.stream, loop_lend_read_buf, on_read) != 0)
+    c->reading = uv_read_start(&c->handle.stream, loop_lend_read_buf, on_read) == 0;
+    if (!c->reading && !owes_input(c)) /* libuv refuses it behind a reset */
         conn_abort_later(c);
 }
 
@@ -339,6 +365,17 @@ static size_t kernel_queue(const struct conn *c)
     return (size_t)bytes;
 }
 
+bool conn_look_at_delivery(const struct conn *c, struct conn_delivery *out)
+{
+    const uint64_t left = writer_taken(&c->writer);
+    const size_t kept = kernel_queue(c);
+    if (c->is_unix || kept > left)
+        return false;
+    out->taken = left - kept;
+    out->end = writer_appended(&c->writer);
+    return true;
+}
+
 bool conn_is_stuck(struct conn *c, int64_t limit_ms)
 {
     const uint64_t now_ms = loop_now_ms(&c->edge->loop);
@@ -364,10 +401,17 @@ static void on_drained(struct writer *w)
         close_now(c); /* the peer has ended before us */
 }
 
+/* However it failed, the peer is gone; not so what it sent before. */
 static void on_failed(struct writer *w, enum err err)
 {
-    (void)err; /* however it failed, the peer is gone */
-    conn_abort(CONTAINER_OF(w, struct conn, writer));
+    struct conn *c = CONTAINER_OF(w, struct conn, writer);
+    (void)err;
+    if (!owes_input(c) || !c->protocol->takes_the_rest(c)) {
+        conn_abort(c);
+        return;
+    }
+    put_off_end(c);
+    conn_go_on(c); /* what is queued does not hold it back any more */
 }
 
 static const struct writer_ops writer_ops = {on_drained, on_failed};

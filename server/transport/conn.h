@@ -7,8 +7,9 @@
  *
  * Life: OPEN -> FINISHING (what is queued goes out, then our side is shut, then the peer's end or a
  * short deadline is awaited, so that a close followed by unread input does not reset the connection
- * and take the last bytes with it) -> CLOSED. Or OPEN -> CLOSED at once: the peer is gone, or
- * conn_abort(). The memory goes in the handle's close callback.
+ * and take the last bytes with it) -> CLOSED. Or OPEN -> CLOSED at once: conn_abort(), or the peer
+ * is gone; but input that is held goes to its consumer first, which has the application close
+ * timeout to take some of it. The memory goes in the handle's close callback.
  *
  * Thread: its edge's.
  */
@@ -47,6 +48,8 @@ struct conn_protocol {
     bool (*is_idle)(const struct conn *c);
     /* Whether a whole request is being answered: a peer that shuts its side may still want that. */
     bool (*is_answering)(const struct conn *c);
+    /* Whether a peer that can be sent nothing any more is still to be heard to its end. */
+    bool (*takes_the_rest)(const struct conn *c);
     /* The edge drains: end when it is polite to. */
     void (*drain)(struct conn *c);
     /* The connection's memory goes. */
@@ -78,7 +81,8 @@ struct conn {
     uint16_t dismiss_code;
     struct wheel_entry timer;
     uint64_t timer_at_ms;   /* deadline that is set, 0: none */
-    uint64_t peer_ended_ms; /* when its end was seen while it is answered, 0: not yet */
+    uint64_t peer_ended_ms; /* when its end was seen, or what is held was taken after that; 0: not
+                               seen, or acted upon */
     size_t stuck_bytes;     /* what waited in full sockets at the last look */
     struct buf held;
     union {
@@ -125,6 +129,15 @@ size_t conn_queued(const struct conn *c);
 /* Whether the peer has taken nothing of what waits for it for @limit_ms (never, if negative). It
  * may take a second look after that time to be sure. */
 bool conn_is_stuck(struct conn *c, int64_t limit_ms);
+
+/* Positions in the stream to the peer. */
+struct conn_delivery {
+    uint64_t taken; /* so far the peer's kernel has come */
+    uint64_t end;   /* of what was appended */
+};
+
+/* False where the kernel does not tell, on a unix socket. */
+bool conn_look_at_delivery(const struct conn *c, struct conn_delivery *out);
 
 /* The protocol is through (its consumer knows): write what is queued, then end. */
 void conn_finish(struct conn *c);

@@ -42,7 +42,8 @@ static enum err bind_one(int *out, const struct addrinfo *addr, struct err_text 
 {
     const int on = 1;
     const int fd = socket(addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    limit_unsent(fd);
+    if (fd >= 0)
+        limit_unsent(fd);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
         bind(fd, addr->ai_addr, addr->ai_addrlen) == 0) {
@@ -160,7 +161,7 @@ static bool is_stale(const struct sockaddr_un *addr)
     struct stat st;
     if (stat(addr->sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
         return false;
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
     const bool refused = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) != 0 &&
@@ -169,9 +170,11 @@ static bool is_stale(const struct sockaddr_un *addr)
     return refused;
 }
 
-enum err listener_bind_unix(int *fd, const char *path, struct err_text *why)
+enum err listener_bind_unix(struct node_socket *out, int *fd, const char *path,
+                            struct err_text *why)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct stat st;
     const size_t len = strlen(path);
     if (len >= sizeof(addr.sun_path))
         return err_fail(why, ERR_INVALID,
@@ -182,7 +185,9 @@ enum err listener_bind_unix(int *fd, const char *path, struct err_text *why)
         unlink(path);
     const int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (sock >= 0 && bind(sock, (const struct sockaddr *)&addr, sizeof(addr)) == 0 &&
-        chmod(path, 0666) == 0) {
+        chmod(path, 0666) == 0 && lstat(path, &st) == 0) {
+        *out = (struct node_socket){.dev = st.st_dev, .ino = st.st_ino};
+        memcpy(out->path, path, len + 1);
         *fd = sock;
         return ERR_OK;
     }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "channel_layer/node_socket.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "server/transport/edge.h"
@@ -43,9 +44,11 @@ struct listener {
 enum err listener_bind_tcp(int *fds, unsigned count, const char *host, int port, char *bound_host,
                            size_t host_size, uint16_t *bound_port, struct err_text *why) MUST_CHECK;
 
-/* Binds a unix socket with mode 0666, as Daphne's is. A socket that nobody listens on any more is
- * replaced. Errors: as above; a path that is something else than a socket is left alone. */
-enum err listener_bind_unix(int *fd, const char *path, struct err_text *why) MUST_CHECK;
+/* Binds a unix socket with mode 0666, as Daphne's is; *@out tells it from another one that is at
+ * @path later. A socket that nobody listens on is replaced. Errors: as above; a path that is
+ * something else than a socket is left alone. */
+enum err listener_bind_unix(struct node_socket *out, int *fd, const char *path,
+                            struct err_text *why) MUST_CHECK;
 
 /* Begins to accept. Takes @fd, also on error. */
 enum err listener_open(struct edge *e, int fd, bool is_unix) MUST_CHECK;

@@ -28,6 +28,8 @@ struct ws_session {
     uint64_t opened_ms;
     uint64_t heard_ms;   /* last input */
     uint64_t ping_ms;    /* when the unanswered ping was sent; 0: none */
+    uint64_t ping_end;   /* where it ends in the stream to the client, 0: not known */
+    uint64_t taken;      /* how far the client had come in that at the last look */
     uint64_t closing_ms; /* when our close frame was queued */
     uint64_t leave_ms;   /* when the client is sent away; 0: nobody wants that */
     uint32_t unread_bytes;
@@ -312,6 +314,29 @@ static void on_drained(struct conn *c)
         client->kind->drained(client, credit);
 }
 
+static void send_ping(struct ws_session *s)
+{
+    struct conn_delivery delivery = {0};
+    s->ping_ms = now_ms(s);
+    if (s->is_paused)
+        return;
+    write_frame(s, WS_PING, true, slice_make(NULL, 0));
+    const bool is_known = conn_look_at_delivery(s->conn, &delivery);
+    s->ping_end = is_known ? delivery.end : 0;
+    s->taken = delivery.taken;
+}
+
+/* The ping stands behind what a slow client still takes: it cannot have answered yet. */
+static bool is_ping_under_way(struct ws_session *s)
+{
+    struct conn_delivery delivery;
+    if (s->ping_end == 0 || !conn_look_at_delivery(s->conn, &delivery))
+        return false;
+    const bool moves = delivery.taken != s->taken;
+    s->taken = delivery.taken;
+    return moves && delivery.taken < s->ping_end;
+}
+
 /* A client that we do not read cannot show us its pong. */
 static bool is_silent(const struct ws_session *s)
 {
@@ -327,6 +352,8 @@ static void on_expired(struct conn *c)
         end(s, s->end_code, slice_make(NULL, 0));
         return;
     }
+    if (s->state == SESSION_OPEN && is_silent(s) && is_ping_under_way(s))
+        s->ping_ms = now_ms(s); /* once more so long */
     if (s->state == SESSION_OPEN && (is_silent(s) || conn_is_stuck(c, o->send_timeout_ms))) {
         conn_abort(c);
         return;
@@ -337,9 +364,7 @@ static void on_expired(struct conn *c)
         begin_close(s, WS_CLOSE_NORMAL, slice_make(NULL, 0), WS_CLOSE_ABNORMAL);
     } else if (s->state == SESSION_OPEN && s->ping_ms == 0 &&
                has_passed(s, s->heard_ms, o->ping_interval_ms)) {
-        s->ping_ms = now_ms(s);
-        if (!s->is_paused)
-            write_frame(s, WS_PING, true, slice_make(NULL, 0));
+        send_ping(s);
     } else if (s->is_paused && s->ping_ms != 0) {
         s->ping_ms = now_ms(s);
     }
@@ -379,9 +404,16 @@ static bool is_never(const struct conn *c)
     return false;
 }
 
+static bool takes_the_rest(const struct conn *c)
+{
+    const struct ws_session *s = c->protocol_state;
+    return s->state == SESSION_OPEN;
+}
+
 static const struct conn_protocol ws_protocol = {
     .is_idle = is_never,
     .is_answering = is_never,
+    .takes_the_rest = takes_the_rest,
     .feed = on_feed,
     .drained = on_drained,
     .expired = on_expired,

@@ -114,8 +114,9 @@ def test_newcomers_over_the_ceiling_are_answered_503(serve):
     wait_until(lambda: start_websockets(server, 1)[0], 5, "a newcomer is served")
 
 
-def test_too_few_descriptors_to_start_are_an_error_with_a_reason(serve):
-    server = serve(APP, "--edge-loops", 4, prefix=("prlimit", "--nofile=16:16"), start=False, expect_exit=1)
+@pytest.mark.parametrize("loops", [4, 64], ids=["for the workers", "for the listeners"])
+def test_too_few_descriptors_to_start_are_an_error_with_a_reason(serve, loops):
+    server = serve(APP, "--edge-loops", loops, prefix=("prlimit", "--nofile=16:16"), start=False, expect_exit=1)
     assert server.wait_exit(10) == 1
     assert b"file descriptors" in server.stderr.data or b"Too many open files" in server.stderr.data
 
@@ -197,6 +198,22 @@ def test_slow_reader_is_not_taken_for_a_dead_one(serve):
             chunk = reader.recv(65536)
             assert chunk, f"cut after {count} bytes"
             count += len(chunk)
+
+
+def test_slow_reader_is_not_dropped_for_a_ping_that_has_not_come_to_it(serve):
+    """The ping stands behind what it still takes, for four times as long as the answer may take; when it has come to it,
+    the answer is awaited as ever."""
+    server = serve(APP, "--ping-interval", 1, "--ping-timeout", 1)
+    websocket = RawWebSocket(server, "/stream", receive_buffer=8192)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        websocket.data += websocket.socket.recv(2048)
+        time.sleep(0.05)
+    with pytest.raises(ConnectionError):
+        while True:
+            if websocket.receive()[0] == PING:
+                end = time.monotonic()
+    assert time.monotonic() - end < 4, "the ping came, and its answer did not"
 
 
 def test_storm_of_reconnects_leaves_nothing_behind(serve):

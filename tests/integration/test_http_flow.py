@@ -2,11 +2,12 @@
 """Large bodies stay out of memory in both directions: the slower side sets the pace, others on the same worker are
 served meanwhile."""
 
+import socket
 import threading
 import time
 
 from memory import MIB, Growth
-from wire import dial, request
+from wire import Wire, dial, request
 
 PIECE = bytes(range(256)) * 256
 PROMPT = 1.0  # seconds, for a small request beside a large one
@@ -105,6 +106,26 @@ def test_many_downloads_that_nobody_reads_do_not_hold_up_others(serve):
         assert growth.most() < 20 * 256 * 1024, "a window of each, no more"
     for wire in wires:
         wire.sock.close()
+
+
+def test_pipelined_answers_that_nobody_reads_are_bounded(serve):
+    """The next request is not read while answers wait; when they are taken, each is answered in its turn."""
+    count, size = 400, len(PIECE)
+    server = serve("flow:application", "-w", "1", measured=True)
+    with server.keep(socket.socket()) as sock, dial(server) as other:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", server.port))
+        wire = Wire(sock)
+        moved(other)
+        growth = Growth(server)
+        wire.send(request("GET", f"/download?{size}") * count)
+        assert settled(other) < count * size // 2
+        assert growth.most() < MIB
+        for _ in range(count):
+            assert wire.response().body == PIECE
+        assert wire.is_idle()
+        assert growth.most() < MIB
 
 
 def test_what_is_sent_beyond_the_content_length_does_not_hold_up_the_application(serve):

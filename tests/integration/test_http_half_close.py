@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import time
 
 import pytest
 
@@ -43,6 +44,26 @@ def test_client_that_shuts_its_side_behind_its_request_gets_the_answer(serve):
             answer += chunk
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.endswith(b"\r\n\r\n" + bytes(20))
+
+
+def test_client_that_shuts_its_side_may_take_a_long_answer_slowly(serve, tmp_path):
+    """Longer than an answer that does not come is awaited for it."""
+    path = str(tmp_path / "server.sock")
+    serve("large:application", "-u", path, tcp=False)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(path)
+        client.sendall(b"GET /?%d HTTP/1.1\r\nHost: x\r\n\r\n" % (2 * BYTES))
+        client.shutdown(socket.SHUT_WR)
+        got = 0
+        begin = time.monotonic()
+        while time.monotonic() - begin < 1.5:
+            got += len(client.recv(STEP))
+            time.sleep(0.05)
+        assert got < BYTES
+        while chunk := client.recv(65536):
+            got += len(chunk)
+    assert got > 2 * BYTES
 
 
 def test_application_hears_of_a_client_that_left_while_it_works(serve):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a client may send and how long it may take: at each limit it is served, one over it is refused."""
 
+import fcntl
 import select
+import struct
+import termios
 import time
 
 import pytest
 from server import Channelsd
-from wire import body, chunked, dial, request, script, start
+from wire import body, chunked, dial, dial_unix, request, script, start
 
 
 def status_of(server, data, method="GET"):
@@ -274,3 +277,57 @@ def test_client_that_takes_no_bytes_is_cut_and_others_are_served(hasty):
         assert len(wire.until_end()) < 50_000_000
         hasty.log_has(rb"NOTE gone\n")
     assert "NOTE sent" not in hasty.stderr.text()
+
+
+# A client that has an answer to take is not idle.
+
+
+def waiting(sock):
+    """Bytes that the kernel holds for the reader of a socket."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+
+
+def has_all(sock, count):
+    """Whether the kernel comes to hold so many bytes for the reader. What it does not take at once it never takes."""
+    deadline = time.monotonic() + 0.3
+    while waiting(sock) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return waiting(sock) >= count
+
+
+def answered(server, path):
+    """A Wire to whose first request the application has answered, and the size of the body. Nothing was read of it, and
+    a part waits in the server, since it is a little more than the kernel holds."""
+    for size in range(64 * 1024, 4096 * 1024, 16 * 1024):
+        wire = dial_unix(path)
+        wire.send(b"GET /?%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
+        server.access_has(rb'"GET /\?%d"' % size)
+        if not has_all(wire.sock, size):
+            return wire, size
+        wire.sock.close()
+    raise AssertionError("the kernel takes everything")
+
+
+def test_keep_alive_time_begins_when_the_client_has_taken_the_answer(serve, tmp_path):
+    path = str(tmp_path / "server.sock")
+    server = serve("large:application", "-u", path, "--keep-alive-timeout", 1, tcp=False)
+    wire, size = answered(server, path)
+    with wire:
+        time.sleep(2.5)  # taken is nothing for so long
+        assert wire.response().body == bytes(size)
+        with Took() as took:
+            assert wire.until_end() == b""
+        assert 0.9 < took.seconds < 3
+
+
+def test_client_that_does_not_take_a_complete_answer_is_cut(serve, tmp_path):
+    """After the send timeout, with no regard to how long a connection may be idle."""
+    path = str(tmp_path / "server.sock")
+    server = serve("large:application", "-u", path, "--keep-alive-timeout", 0, "--send-timeout", 1, tcp=False)
+    wire, size = answered(server, path)
+    with wire:
+        poller = select.poll()
+        poller.register(wire.sock, select.POLLERR | select.POLLHUP)
+        assert not poller.poll(300)
+        assert poller.poll(5000), "not cut"
+        assert len(wire.until_end()) < size

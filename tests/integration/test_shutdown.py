@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -143,6 +144,17 @@ def test_the_same_signal_told_twice_drains(faulty):
     (server.folder / "gate").touch()
     assert read_response(request)[0] == 200
     assert server.wait_exit(5) == 0
+
+
+def test_signal_that_comes_again_until_the_end_changes_nothing(faulty):
+    """Also behind the last word: the exit code stays the server's own."""
+    server = faulty()
+    while server.process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            server.signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(0.002)
+    assert server.wait_exit() == 0
 
 
 def test_graceful_timeout_bounds_a_request_that_never_ends(faulty):
@@ -285,6 +297,25 @@ def test_path_of_a_unix_socket_is_free_while_the_server_ends(faulty, tmp_path):
         assert read_response(other)[0] == 200
     again.stop()
     assert not path.exists()
+
+
+def test_path_of_a_unix_socket_that_was_taken_during_the_import_stays_with_its_new_owner(faulty, tmp_path):
+    """One that nobody listens on yet looks left over; who has lost it neither claims to listen nor takes it away."""
+    path = tmp_path / "server.sock"
+    (tmp_path / "slow-import").touch()
+    first = faulty("-u", path, tcp=False, start=False, expect_exit=1)
+    first.access_has(r"importing\n")
+    second = faulty("-u", path, tcp=False, start=False)
+    second.access_has(r"importing\n")
+    (tmp_path / "slow-import").unlink()
+    assert first.wait_exit(10) == 1
+    assert f"Couldn't listen on {path}: it was taken away or replaced".encode() in first.stderr.data
+    assert b"Listening on" not in first.stderr.data
+    second.wait_ready()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        assert read_response(client)[0] == 200
 
 
 def test_second_server_on_the_port_says_so(faulty):

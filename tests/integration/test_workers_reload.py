@@ -298,6 +298,17 @@ def test_end_of_the_server_during_a_round(rolling, moment):
     assert server.stdout.data.count(b"lifespan shutdown") == (2 if moment == "start" else 3)
 
 
+def test_end_of_an_idle_server_during_a_round_is_no_error(rolling):
+    """The worker that was being started is killed: that is ours to know."""
+    server = rolling("--workers", 2)
+    (server.folder / "hold-import").touch()
+    server.signal(signal.SIGHUP)
+    server.access_has(r"importing \d+\n")
+    server.signal(signal.SIGTERM)
+    assert server.wait_exit(10) == 0
+    assert b" ERROR " not in server.stderr.data
+
+
 # Runs a program in the terminal that is named first.
 IN_TERMINAL = (
     "import fcntl, os, sys, termios\n"

@@ -1,12 +1,27 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Flow control: who does not read is not fed, costs a bounded amount of memory, and disturbs nobody else."""
 
+import socket
+import struct
 import threading
 import time
 
 import pytest
 from server import Channelsd
-from ws_client import BINARY, CONTINUATION, PING, PONG, TEXT, RawWebSocket, events, frame, get, handshake, rss_bytes
+from ws_client import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    RawWebSocket,
+    events,
+    frame,
+    get,
+    handshake,
+    rss_bytes,
+)
 
 MIB = 1024 * 1024
 
@@ -109,6 +124,40 @@ def test_empty_messages_to_an_application_that_reads_nothing_are_bounded(server)
         assert_others_are_served_fast(server)
         get(server, "/open?id=empty")
         events(server, "empty", 2)
+
+
+@pytest.mark.parametrize("end", ["close", "shut its side", "reset"])
+def test_what_a_client_sent_before_it_left_comes_to_an_application_that_reads_late(server, end):
+    """All of it, beyond what its window takes, and the code of the close frame."""
+    count = 300
+    id = end.replace(" ", "-")
+    with ws(server, f"/slow-receive?id={id}") as client:
+        assert client.message() == "accepted"
+        messages = b"".join(frame(TEXT, b"%d" % number) for number in range(count))
+        client.sock.sendall(messages + frame(CLOSE, b"\x0f\xa1bye"))
+        if end == "shut its side":
+            client.sock.shutdown(socket.SHUT_WR)
+        elif end == "reset":
+            time.sleep(0.3)  # it takes back what is on the way
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if end != "shut its side":
+            client.sock.close()
+        time.sleep(0.3)  # by then the end has come
+        get(server, f"/open?id={id}")
+        got = events(server, id, count + 2)
+    assert [event["text"] for event in got[1:-1]] == [str(number) for number in range(count)]
+    assert got[-1] == {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+
+
+def test_client_that_leaves_input_behind_is_told_to_an_application_that_never_reads():
+    """After the time that an application may go on without its client."""
+    with Channelsd("ws_probe:application", "--application-close-timeout", 1) as server:
+        client = ws(server, "/slow-receive?id=never")
+        assert client.message() == "accepted"
+        client.sock.sendall(frame(TEXT, b"m") * 300)
+        client.sock.close()
+        server.access_has(r"WSDISCONNECT /slow-receive", seconds=5)
+        server.log_has(r"took too long to shut down and was killed", seconds=5)
 
 
 def test_client_that_does_not_read_suspends_the_application_and_gets_all_at_last(server):

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -211,6 +212,27 @@ static void a_full_socket_gets_the_rest_in_order_as_the_peer_reads(void **state)
     assert_int_equal(f->seen.failed, 0);
 }
 
+static void what_the_stream_has_taken_is_known_at_every_turn(void **state)
+{
+    struct fixture *f = *state;
+    bool was_stuck = false;
+    writer_append(&f->conn->w, slice_make(f->pattern, MUCH_BYTES));
+    assert_int_equal(writer_taken(&f->conn->w), 0);
+    for (unsigned i = 0; i < TURNS_MAX && f->received < MUCH_BYTES; i++) {
+        int in_kernel = 0;
+        turn(f);
+        assert_int_equal(ioctl(f->peer, FIONREAD, &in_kernel), 0);
+        assert_int_equal(writer_taken(&f->conn->w), f->received + (size_t)in_kernel);
+        assert_int_equal(writer_appended(&f->conn->w), MUCH_BYTES);
+        was_stuck = was_stuck || writer_stuck(&f->conn->w) > 0;
+        receive(f);
+    }
+    turn(f);
+    assert_true(was_stuck);
+    assert_int_equal(writer_taken(&f->conn->w), MUCH_BYTES);
+    assert_int_equal(writer_appended(&f->conn->w), MUCH_BYTES);
+}
+
 static void a_peer_that_is_gone_is_told_once_and_never_inside_append(void **state)
 {
     struct fixture *f = *state;
@@ -339,6 +361,7 @@ int main(void)
         WRITER_TEST(what_a_turn_appended_goes_out_at_its_end),
         WRITER_TEST(more_blocks_than_one_system_call_takes_go_out_too),
         WRITER_TEST(a_full_socket_gets_the_rest_in_order_as_the_peer_reads),
+        WRITER_TEST(what_the_stream_has_taken_is_known_at_every_turn),
         WRITER_TEST(a_peer_that_is_gone_is_told_once_and_never_inside_append),
         WRITER_TEST(a_peer_that_goes_while_a_write_is_pending_is_told_once),
         WRITER_TEST(the_owner_may_close_inside_drained),

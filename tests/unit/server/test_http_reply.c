@@ -394,7 +394,8 @@ static void the_fields_of_a_101_leave_out_what_is_the_servers(void **state)
     struct header headers[8];
     const size_t count = split(
         headers, UNIT_ROWS(headers),
-        "X: 1\nConnection: close\nTransfer-Encoding: chunked\nContent-Length: 0\nServer: s\n");
+        "X: 1\nConnection: close\nTransfer-Encoding: chunked\nContent-Length: 0\nUpgrade: h2c\n"
+        "Sec-WebSocket-Accept: a\nsec-websocket-extensions: permessage-deflate\nServer: s\n");
     http_reply_write_fields(&f->w, &f->stamp, headers, count);
     assert_written(f, "X: 1\r\nServer: s\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "101");
 }

@@ -103,6 +103,7 @@ static void a_bad_value_is_named_with_what_was_expected(void **state)
         {"a port behind brackets", "bind", "[::1]:80", "\"[::1]:80\""},
         {"brackets alone", "bind", "[]", "\"[]\""},
         {"an endpoint as address", "bind", "unix:/x", "\"unix:/x\""},
+        {"a socket whose name is no text", "unix-socket", "/tmp/\xff", "UTF-8"},
         {"an empty zone", "bind", "fe80::1%", "\"fe80::1%\""},
         {"an unknown mode", "accelerate", "Full", "\"Full\" is not off, exact or full"},
         {"no mode", "accelerate", "", "off, exact or full"},
