@@ -224,3 +224,27 @@ def test_worker_of_a_project_that_patches(tmp_path):
         assert edge.shutdown() == 0
     line = "Not accelerated: channels.consumer.await_many_dispatch (somebody has patched it)"
     assert edge.stderr.all().count(line) == 1
+
+
+def test_what_stands_in_the_place_of_json_later_is_used():
+    lines = python(
+        """
+        import asyncio, types
+        from unittest import mock
+        """
+        + INSTALL
+        + """
+        websocket = channels.generic.websocket
+
+        def encoded():
+            return asyncio.run(websocket.AsyncJsonWebsocketConsumer.encode_json({"a": 1}))
+
+        other = types.SimpleNamespace(dumps=lambda value: f"other {value}")
+        with mock.patch("channels.generic.websocket.json", other):
+            print(encoded())
+        with mock.patch("json.dumps", lambda value: f"patched {value}"):
+            print(encoded())
+        print(encoded())
+        """
+    )
+    assert lines[-3:] == ["other {'a': 1}", "patched {'a': 1}", '{"a": 1}']

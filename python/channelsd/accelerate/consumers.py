@@ -39,8 +39,9 @@ def _make_dispatch(consumer, is_needless):
     return dispatch
 
 
-def make_dumps():
-    """json.dumps() with the settings of a plain call, which keeps its encoder; or json.dumps itself where that cannot be.
+def make_dumps(module):
+    """json.dumps() with the settings of a plain call, which keeps its encoder. What is `json` in `module` is asked where
+    that cannot be, and where somebody has put something else there.
 
     json makes an encoder anew for each call, which is most of what a small message costs.
     """
@@ -55,22 +56,26 @@ def make_dumps():
         # A lambda: JSONEncoder.default may be patched later.
         return make(markers, lambda value: encoder.default(value), quote, None, ": ", ", ", False, False, True), markers  # noqa: PLW0108
 
+    def plain(value):
+        return module.json.dumps(value)
+
     try:
         spare = [build()]
         if "".join(spare[0][0]([1, {"a": "\u00e4"}], 0)) != '[1, {"a": "\\u00e4"}]':
-            return stock_dumps
+            return plain
     except TypeError:
-        return stock_dumps  # another Python's encoder
+        return plain  # another Python's encoder
 
     def dumps(value):
         if (
             value.__class__ is not dict
+            or module.json is not json
             or json.dumps is not stock_dumps
             or json._default_encoder is not encoder
             or json.JSONEncoder.encode is not methods[0]
             or json.JSONEncoder.iterencode is not methods[1]
         ):
-            return json.dumps(value)
+            return plain(value)
         # Each call has one of its own: other threads encode too, and so may the methods of what is encoded.
         try:
             encode, markers = spare.pop()
@@ -103,7 +108,7 @@ def install_consumers(report, stock, is_needless):
     websocket = stock.module("channels.generic.websocket")
     cls = websocket.AsyncJsonWebsocketConsumer
     if stock.has_methods(report, cls, ("encode_json",)) and websocket.json is json:
-        dumps = make_dumps()
+        dumps = make_dumps(websocket)
 
         async def encode_json(cls, content):
             return dumps(content)

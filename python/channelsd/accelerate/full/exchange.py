@@ -51,6 +51,7 @@ class Exchange:
         self.request = self.response = self.refusal = self.passage = None
         self.is_started = False  # request_started was sent
         self.is_finished = False  # response.close() was called
+        self.close_error = None  # what it raised in the hop
         self.is_abandoned = False  # nobody waits for the thread any more
         self.goes_on = False  # the client left, and a coroutine of the view prevented the cancellation
         self.at_hop = None  # the one Hop
@@ -103,12 +104,16 @@ class Exchange:
             response.close()
         elif self.outside is not None and receivers.finished.are_known and is_plain(response, self.request):
             self.is_finished = True
-            self._close_in_thread(response)
+            try:
+                self._close_in_thread(response)
+            except BaseException as error:
+                # The response is as good as before; stock raises this when it was sent.
+                self.close_error = error
             self.lease.close()
 
     def _close_in_thread(self, response):
         """In the context of handle(), where the task that made the response has changed nothing."""
-        self.outside.run(response.close)
+        hop.run_in_context(self.outside, response.close)
 
     def _send_started(self):
         """As from the loop: what receivers set in their context stays there."""
@@ -184,6 +189,7 @@ class Exchange:
         elif session is not None and self.is_finished:
             await listener.stop()
             await self.handler.send_response(self.response, send)
+            self.raise_close_error()
             return
         else:
             work = self._send(context, send)
@@ -296,11 +302,21 @@ class Exchange:
 
     async def _close(self, response):
         if self.is_finished:
+            self.raise_close_error()
             return
         if self.needs_no_thread(response):
             close_here(response)
         else:
             await hop.run_in(self.lease, lambda at_hop: response.close())
+
+    def raise_close_error(self):
+        """Raises what response.close() raised in the hop, now that the response was sent."""
+        if self.close_error is not None:
+            error, self.close_error = self.close_error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
 
     def needs_no_thread(self, response):
         """Whether no thread was used, and none is needed to close the response."""
@@ -309,6 +325,7 @@ class Exchange:
             and receivers.finished.are_known
             and is_plain(response, self.request)
             and not self.request.__dict__.get("_files")
+            and not receivers.has_caches()
         )
 
     def count(self):

@@ -74,5 +74,7 @@ class Exchange42(Exchange):
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         for chunk, is_last in self.handler.chunk_bytes(response.content):
             await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
-        if not self.is_finished:
+        if self.is_finished:
+            self.raise_close_error()
+        else:
             close_here(response)

@@ -46,6 +46,18 @@ def settle(context):
     sync._restore_context(context)
 
 
+def run_in_context(context, function, *arguments):
+    """context.run() in a thread that the context did not come from: what is in a Local there is found here."""
+    if not _HAS_HOMES:
+        return context.run(function, *arguments)
+
+    def run():
+        settle(context)
+        return function(*arguments)
+
+    return context.run(run)
+
+
 def outer_executor():
     """The thread that stock would use because of what is around this request, or None: a thread for the request.
 

@@ -12,12 +12,16 @@ contextvar, opens a file or a connection, or calls code of the project, under th
 - ConditionalGetMiddleware computes a digest of the content.
 - SecurityMiddleware and XFrameOptionsMiddleware read settings and set headers.
 
-It holds for exactly these classes (a subclass may do anything), as long as their methods are Django's own.
+It holds for exactly these classes (a subclass may do anything), as long as their methods are Django's own; and for
+responses whose own code they do not call, see is_simple().
 """
 
 import importlib
+import weakref
 
 from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from .stock import is_own
 
@@ -83,6 +87,37 @@ def _messages_response(layer, request, response):
 
 def _digest_response(layer, request, response):
     return request.method != "GET" or response.streaming or len(response.content) <= _DIGEST_MAX
+
+
+# What a subclass of a response may define without being asked by a middleware for it.
+_UNASKED = {
+    *("__annotations__", "__del__", "__dict__", "__doc__", "__getstate__", "__init__", "__module__", "__reduce__"),
+    *("__repr__", "__slots__", "__weakref__", "close"),
+}
+_ASKED = ({*dir(HttpResponse), *dir(StreamingHttpResponse)} - _UNASKED) | {"__getattr__"}
+
+_simple = weakref.WeakKeyDictionary()
+
+
+def _has_own_code(cls):
+    return any(
+        name in _ASKED and not isinstance(value, int)  # status_code
+        for base in cls.__mro__
+        if base is not object and not base.__module__.startswith("django.")
+        for name, value in vars(base).items()
+    )
+
+
+def is_simple(response):
+    """Whether what middleware asks of a response, its content or its headers say, is answered by Django's own code.
+
+    A subclass may make its content of the database when it is asked for it, which stock does in a thread.
+    """
+    cls = type(response)
+    simple = _simple.get(cls)
+    if simple is None:
+        simple = _simple[cls] = issubclass(cls, HttpResponseBase) and not _has_own_code(cls)
+    return simple
 
 
 # Class -> method -> guard, called with the layer and the method's arguments.

@@ -10,9 +10,9 @@ thread; `phase` says which one is next, so that the way can be continued on the 
 import asyncio
 
 from django.core.handlers import base, exception
-from django.http.response import HttpResponseBase
 
 from .hop import run_in
+from .on_loop import is_simple
 
 ENTER = 0  # process_request of layers[at]
 RESOLVE = 1
@@ -134,12 +134,15 @@ class Passage:
         while self.view_at < len(methods):
             method = methods[self.view_at]
             self.view_at += 1
-            response = method(self.request, callback, args, kwargs)
+            self.response = method(self.request, callback, args, kwargs)
             hop.checkpoint()
-            if response:
-                self._responded(response)
-                return
-        self.phase = CALL
+            if self.response:
+                break
+        self._end_view_methods()
+
+    def _end_view_methods(self):
+        """The view is next, unless the last process_view gave something in its place, be it no response at all."""
+        self.phase = CALL if self.response is None else RESPONDED
 
     def _responded(self, response):
         self.response = response
@@ -246,12 +249,14 @@ class Passage:
             if guarded is None or not guarded[0](guarded[1], self.request, callback, args, kwargs):
                 return
             self.view_at += 1
-            response = method(self.request, callback, args, kwargs)
-            if response:
-                self._responded(response)
-                return
-        self.view = self.handler.make_view_atomic(callback)
-        self.phase = AWAIT if base.iscoroutinefunction(self.view) else CALL
+            self.response = method(self.request, callback, args, kwargs)
+            if self.response:
+                break
+        self._end_view_methods()
+        if self.phase == CALL:
+            self.view = self.handler.make_view_atomic(callback)
+            if base.iscoroutinefunction(self.view):
+                self.phase = AWAIT
 
     async def finish(self, lease):
         """Goes on to the end after is_for_loop. Returns the response."""
@@ -317,7 +322,7 @@ class Passage:
             if hasattr(layer, "process_response"):
                 response = self.response
                 guard = guards[self.at].get("process_response")
-                if guard is None or not isinstance(response, HttpResponseBase):
+                if guard is None or not is_simple(response):
                     return False
                 if not guard(layer, self.request, response):
                     return False

@@ -32,6 +32,9 @@ class NotPlain(Exception):
         self.advice = advice
 
 
+# Methods of a layer that its __acall__() calls in the thread.
+_STEPS = ("process_request", "process_response")
+
 # The Exchange that a Segment serves.
 current = contextvars.ContextVar("channelsd.accelerate.full")
 
@@ -135,7 +138,9 @@ class Plan:
                 raise NotPlain(
                     f"middleware {dotted(inner)}: what it calls was not found", "keep it as self.get_response"
                 )
-            parts.append((layers, native, cell))
+            if layers or cell is None:
+                parts.append((layers, native, cell))
+            # Else there is nothing between two of them to unroll: the outer one calls the inner one as ever.
             layers, cell = [], cell_of_converter(function)
 
     def _is_plain(self, middleware):
@@ -144,6 +149,8 @@ class Plan:
             and self.stock.is_layer_class(type(middleware))
             and vars(middleware).keys().isdisjoint(("__acall__", "__call__"))
             and base.iscoroutinefunction(middleware)
+            # Stock refuses these, and says so.
+            and not any(base.iscoroutinefunction(getattr(middleware, name, None)) for name in _STEPS)
         )
 
     def _view_guards(self):
@@ -156,9 +163,9 @@ class Plan:
         return [by_method.get(method) for method in self.view_methods]
 
     def _what_was_checked(self):
-        checks = [(type(layer), layer) for layer in self.layers]
+        checks = [(type(layer), layer.__dict__, layer.__dict__.get("get_response")) for layer in self.layers]
         methods = [
-            (type(layer).__dict__, name, type(layer).__dict__[name])
+            (type(layer).__dict__, layer.__dict__, name, type(layer).__dict__[name])
             for layer, guards in zip(self.layers, self.guards)
             for name in guards
         ]
@@ -177,10 +184,10 @@ class Plan:
     def _is_unchanged(self):
         layers, methods = self._checks
         is_layer_class = self.stock.is_layer_class
-        for cls, layer in layers:
-            if not is_layer_class(cls) or "__acall__" in layer.__dict__:
+        for cls, own, get_response in layers:
+            if not is_layer_class(cls) or "__acall__" in own or own.get("get_response") is not get_response:
                 return False
-        return all(members.get(name) is function for members, name, function in methods)
+        return all(members.get(name) is function and name not in own for members, own, name, function in methods)
 
 
 def _method(item):

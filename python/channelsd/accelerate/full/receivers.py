@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Who listens to request_started and request_finished: only Django itself, or the project too?"""
 
+import contextvars
+
 from django.core import signals
-from django.core.cache import close_caches
+from django.core.cache import caches, close_caches
 from django.core.handlers.base import reset_urlconf
 from django.db import close_old_connections, reset_queries
 
-# These look after what the request's thread holds: without a thread there is nothing for them to do, and nobody can
-# tell whether they run just before or just after the last byte is sent.
+# These look after what the request's thread holds, and caches: without a thread there is nothing else for them to do,
+# and nobody can tell whether they run just before or just after the last byte is sent.
 _KNOWN = {reset_queries, close_old_connections, close_caches, reset_urlconf}
 
 
@@ -53,6 +55,15 @@ class Receivers:
     async def send_on_loop(self, **named):
         """Sends the signal as ASGIHandler.handle() does from Django 5.0 on."""
         await self.signal.asend(**named)  # codespell:ignore asend
+
+
+def has_caches():
+    """Whether a cache was used in this context, which request_finished closes."""
+    # The variable behind the Local: where it is not set, there is none. The Local itself is slow.
+    variable = getattr(getattr(caches._connections, "_storage", None), "_data", None)
+    if isinstance(variable, contextvars.ContextVar) and not variable.get(None):
+        return False
+    return bool(caches.all(initialized_only=True))
 
 
 def _is_split(signal):
