@@ -276,6 +276,11 @@ const char *redis_conn_phase(const struct redis_conn *c)
     return c->stream == NULL ? "asking Sentinel" : redis_stream_phase(c->stream);
 }
 
+bool redis_conn_has_tls_failed(const struct redis_conn *c)
+{
+    return c != NULL && c->stream != NULL && redis_stream_has_tls_failed(c->stream);
+}
+
 bool redis_conn_is_hello(const struct redis_conn *c)
 {
     return c->reader != NULL && redis_greeting_is_hello(&c->greeting);

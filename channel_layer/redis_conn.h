@@ -52,9 +52,10 @@ enum err redis_conn_open(struct redis_conn **out, uv_loop_t *uv, const struct re
 enum err redis_conn_send(struct redis_conn *c, struct slice bytes) MUST_CHECK;
 bool redis_conn_is_busy(const struct redis_conn *c);
 
-const char *redis_conn_where(const struct redis_conn *c); /* for people */
-const char *redis_conn_phase(const struct redis_conn *c); /* what it waits for, in words */
-bool redis_conn_is_hello(const struct redis_conn *c);     /* waits for the answer to HELLO */
+const char *redis_conn_where(const struct redis_conn *c);   /* for people */
+const char *redis_conn_phase(const struct redis_conn *c);   /* what it waits for, in words */
+bool redis_conn_is_hello(const struct redis_conn *c);       /* waits for the answer to HELLO */
+bool redis_conn_has_tls_failed(const struct redis_conn *c); /* lost so; NULL: no */
 bool redis_conn_is_resp3(const struct redis_conn *c);
 unsigned redis_conn_version(const struct redis_conn *c);
 size_t redis_conn_sentinel(const struct redis_conn *c); /* which of them answered, or was first */

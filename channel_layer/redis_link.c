@@ -81,7 +81,7 @@ struct redis_link {
     bool is_subscriber; /* SUBSCRIBE was sent on this connection */
     bool is_broken;     /* a write failed: lost at the end of the turn */
     unsigned attempts;
-    unsigned failures; /* in a row */
+    struct redis_pause pause;
     unsigned hello_losses;
     unsigned timeouts_in_row;
     uint64_t up_ms;
@@ -176,8 +176,7 @@ static void tell(struct redis_link *link)
         link->is_down_told = true;
         link->ops->down(link->ctx, link->why);
     }
-    struct dlist *node = NULL;
-    while ((node = dlist_take_first(&link->requests.ended)) != NULL) {
+    for (struct dlist *node; (node = dlist_take_first(&link->requests.ended)) != NULL;) {
         struct redis_request *req = CONTAINER_OF(node, struct redis_request, link);
         if (req->outcome == ERR_CLOSED)
             snprintf(why, sizeof(why), "%s: closed", where(link));
@@ -222,9 +221,10 @@ static void link_lost(struct redis_link *link, const char *why)
     const bool had_settled = (link->state == LINK_UP || link->state == LINK_LEAVING) &&
                              uv_now(link->uv) - link->up_ms >= SETTLED_MS;
     if (had_settled)
-        link->failures = 0;
+        link->pause.failures = 0;
     const bool is_eager = redis_requests_next(&link->requests) != NULL;
-    lose(link, why, redis_pause_ms(link->failures++, is_eager));
+    link->pause.tls_failed = redis_conn_has_tls_failed(link->conn);
+    lose(link, why, redis_pause_next_ms(&link->pause, is_eager));
     tell(link);
     arm_all(link);
 }
@@ -285,7 +285,7 @@ enum err redis_link_command(struct redis_link *link, redis_link_done *done, void
         req->deadline_ms = later(link, timeout_ms != 0 ? timeout_ms : link->timeout_ms);
     redis_requests_add(r, link->is_adding_first ? &r->first : &r->waiting, req);
     arm(link, req->deadline_ms);
-    const uint64_t soon_ms = later(link, REDIS_PAUSE_EAGER_MS);
+    const uint64_t soon_ms = later(link, redis_pause_eager_ms(&link->pause));
     if (link->state == LINK_WAITING && link->state_due_ms > soon_ms) {
         link->state_due_ms = soon_ms;
         arm(link, soon_ms);

@@ -44,6 +44,7 @@ struct redis_stream {
     bool is_resolving; /* the request is libuv's */
     bool has_handle;   /* from the start, but for the moment between two addresses */
     bool is_writing;   /* out is libuv's */
+    bool tls_failed;
     uint16_t port;
     unsigned attempt;
     char *name;
@@ -184,6 +185,7 @@ static void give_plain(struct redis_stream *s)
             redis_tls_read(s->tls, s->plain, sizeof(s->plain), &got, &why);
         if (step == REDIS_TLS_FAILED) {
             (void)put_encrypted(s); /* the alert, as far as it goes */
+            s->tls_failed = true;
             stream_lost(s, why.text);
             return;
         }
@@ -201,6 +203,7 @@ static void secure(struct redis_stream *s)
     const enum redis_tls_step step = redis_tls_handshake(s->tls, &why);
     const enum err err = put_encrypted(s); /* also the alert that tells the server why */
     if (step == REDIS_TLS_FAILED) {
+        s->tls_failed = true;
         stream_lost(s, why.text);
         return;
     }
@@ -438,6 +441,11 @@ enum err redis_stream_open(struct redis_stream **out, uv_loop_t *uv,
     }
     *out = s;
     return ERR_OK;
+}
+
+bool redis_stream_has_tls_failed(const struct redis_stream *s)
+{
+    return s->tls_failed;
 }
 
 const char *redis_stream_phase(const struct redis_stream *s)

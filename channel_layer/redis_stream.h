@@ -47,6 +47,9 @@ enum err redis_stream_open(struct redis_stream **out, uv_loop_t *uv,
                            const struct redis_address *address, const struct redis_stream_ops *ops,
                            void *ctx, struct err_text *why) MUST_CHECK;
 
+/* Whether it was lost because TLS failed: a certificate was refused, or there is no TLS. */
+bool redis_stream_has_tls_failed(const struct redis_stream *stream);
+
 /* What it waits for, in words: "looking up the name". */
 const char *redis_stream_phase(const struct redis_stream *stream);
 

@@ -8,6 +8,7 @@ import time
 import msgpack
 import pytest
 from layer_rig import clear, keys, paused, take, take_until, until
+from redis_server import RedisServer
 
 both = pytest.mark.parametrize("who", ["stock", "ours"])
 PREFIX = 12
@@ -178,8 +179,15 @@ async def test_names_of_our_channels_are_names_like_those_of_channels_redis(laye
         assert local[12] == "d" and other.partition("!")[2][12] == "4"
 
 
-async def test_group_message_to_a_thousand_of_a_node_is_one_small_message(layers, redis):
-    """Sent by unchanged channels_redis."""
+async def test_group_message_to_a_thousand_of_a_node_is_one_small_message(own_layers):
+    """Sent by unchanged channels_redis. Nobody else is on this Redis, so that its commands can be counted."""
+    with RedisServer() as redis:
+        layers = own_layers([redis.url])
+        await a_thousand_are_one_member(layers, redis)
+        await layers.close()
+
+
+async def a_thousand_are_one_member(layers, redis):
     ours, stock = layers.open("ours"), layers.open("stock")
     channels = [await ours.new_channel() for _ in range(1000)]
     redis.command("CONFIG", "RESETSTAT")

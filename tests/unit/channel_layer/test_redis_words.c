@@ -126,16 +126,26 @@ static void errors_say_what_to_do(void **state)
     }
 }
 
+static uint64_t pause_after(unsigned failures, bool is_eager, bool tls_failed)
+{
+    struct redis_pause pause = {.failures = failures, .tls_failed = tls_failed};
+    const uint64_t ms = redis_pause_next_ms(&pause, is_eager);
+    assert_int_equal(pause.failures, failures + 1);
+    return ms;
+}
+
 static void pauses_grow_to_their_limit_and_differ(void **state)
 {
     uint64_t least = UINT64_MAX;
     uint64_t most = 0;
     (void)state;
     for (int i = 0; i < 200; i++) {
-        assert_in_range(redis_pause_ms(0, false), 25, 50);
-        assert_in_range(redis_pause_ms(1, false), 50, 100);
-        assert_in_range(redis_pause_ms(100, true), 100, 200);
-        const uint64_t pause = redis_pause_ms(100, false);
+        assert_in_range(pause_after(0, false, false), 25, 50);
+        assert_in_range(pause_after(1, false, true), 50, 100);
+        assert_in_range(pause_after(100, true, false), 100, 200);
+        assert_in_range(pause_after(100, true, true), 1000, 2000);
+        assert_in_range(pause_after(100, false, true), 1000, 2000);
+        const uint64_t pause = pause_after(100, false, false);
         assert_in_range(pause, REDIS_PAUSE_MAX_MS / 2, REDIS_PAUSE_MAX_MS);
         least = pause < least ? pause : least;
         most = pause > most ? pause : most;
