@@ -497,3 +497,17 @@ async def test_channel_that_nobody_reads_is_forgotten(node, layer):
     await node.seen(fake_node.LEAVE)
     await layer.send(waited, MESSAGE)
     assert await within(receiver) == MESSAGE
+
+
+async def test_receive_says_once_why_the_layer_is_not_opened(node, layer, caplog):
+    """It waits on, as other layers may end."""
+    node.answers[fake_node.OPEN] = (fake_node.UNSUPPORTED, "this node has 64 layers")
+    receiving = asyncio.ensure_future(layer.receive("jobs"))
+    await within(node.seen(fake_node.OPEN, 3))
+    assert [record.getMessage() for record in caplog.records if record.name == "channelsd.layer"] == [
+        "The channel layer cannot be opened; trying again: this node has 64 layers"
+    ]
+    del node.answers[fake_node.OPEN]
+    await within(node.seen(fake_node.RECEIVE))
+    await layer.send("jobs", MESSAGE)
+    assert await within(receiving) == MESSAGE

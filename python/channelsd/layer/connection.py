@@ -235,8 +235,11 @@ class Connection(RecordStream):
         """What the node has answered to open()."""
         self._opening.pop(channels, None)
         if code and code != INVALID:
-            # Nothing that another attempt could not change.
-            self.error = error_of(code, value)
+            # Nothing that another attempt could not change. Who waits for a message hears of it nowhere else.
+            error = error_of(code, value)
+            if self._receives and str(error) != str(self.error):
+                logger.warning("The channel layer cannot be opened; trying again: %s", error)
+            self.error = error
         elif code == 0:
             try:
                 channels.opened(value[0], Settings(value[1]))
