@@ -22,7 +22,7 @@ void endings_init(struct endings *endings);
 
 /* @call ends with @err and the text of @format at the next endings_run(). */
 void endings_add(struct endings *endings, struct layer_call *call, enum err err, const char *format,
-                 va_list args);
+                 va_list args) __attribute__((format(printf, 4, 0)));
 
 /* Ends those that were there when it began, the oldest first; what their callbacks add waits. */
 void endings_run(struct endings *endings);

@@ -30,9 +30,15 @@ struct scan {
     struct open opens[TRANSCODE_DEPTH_WRITE];
 };
 
-static enum err put(struct buf *out, const void *data, size_t len, struct err_text *why)
+/* The bytes of @text from @begin to @end, which may be none. */
+static struct slice part_of(struct slice text, size_t begin, size_t end)
 {
-    const enum err err = len > 0 ? buf_append(out, data, len) : ERR_OK;
+    return begin < end ? slice_make(text.ptr + begin, end - begin) : (struct slice){0};
+}
+
+static enum err put(struct buf *out, struct slice bytes, struct err_text *why)
+{
+    const enum err err = bytes.len > 0 ? buf_append(out, bytes.ptr, bytes.len) : ERR_OK;
     return err == ERR_OK ? err : err_fail(why, err, "the message does not fit: %s", err_str(err));
 }
 
@@ -78,13 +84,26 @@ static bool is_decimal(struct slice word)
     return word.len > 0;
 }
 
-/* Puts @number in the place of the object that ends here. */
+/* Whether a value may stand beside this byte. */
+static bool is_apart(uint8_t byte)
+{
+    return is_blank(byte) || (byte != '\0' && strchr(":,[]{}", byte) != NULL);
+}
+
+/* Puts @number in the place of the object that ends here. What is no JSON does not become any: the
+ * number stays apart from what it was apart from. */
 static enum err replace(struct scan *s, const struct open *open, struct slice number)
 {
-    enum err err = put(s->out, s->text.ptr + s->copied, open->begin - s->copied, s->why);
+    const struct slice blank = slice_str(" ");
+    const size_t end = s->at + 1;
+    enum err err = put(s->out, part_of(s->text, s->copied, open->begin), s->why);
+    if (err == ERR_OK && open->begin > 0 && !is_apart(s->text.ptr[open->begin - 1]))
+        err = put(s->out, blank, s->why);
     if (err == ERR_OK)
-        err = put(s->out, number.ptr, number.len, s->why);
-    s->copied = s->at + 1;
+        err = put(s->out, number, s->why);
+    if (err == ERR_OK && end < s->text.len && !is_apart(s->text.ptr[end]))
+        err = put(s->out, blank, s->why);
+    s->copied = end;
     return err;
 }
 
@@ -119,13 +138,21 @@ static enum err take_marked(struct scan *s, const struct open *open)
     return ERR_OK;
 }
 
+/* Something that is neither a key nor its colon. Between the two it is no JSON. */
+static void see(struct open *open)
+{
+    if (open->value == 0)
+        open->mark = MARK_NONE;
+    open->is_begun = true;
+}
+
 static enum err enter(struct scan *s)
 {
     if (s->depth == TRANSCODE_DEPTH_WRITE)
         return err_fail(s->why, ERR_TOO_BIG, "the message nests deeper than %d",
                         TRANSCODE_DEPTH_WRITE);
     if (s->depth > 0)
-        s->opens[s->depth - 1].is_begun = true;
+        see(&s->opens[s->depth - 1]);
     s->opens[s->depth++] = (struct open){.begin = s->at};
     return ERR_OK;
 }
@@ -136,13 +163,15 @@ static void note(struct scan *s, uint8_t byte, size_t end)
     struct open *open = s->depth > 0 ? &s->opens[s->depth - 1] : NULL;
     if (open == NULL)
         return;
-    if (byte == ',')
-        open->has_more = true;
-    else if (byte == ':' && open->value == 0)
-        open->value = end;
-    else if (byte == '"' && !open->is_begun && s->text.ptr[open->begin] == '{')
+    if (byte == '"' && !open->is_begun && s->text.ptr[open->begin] == '{') {
         open->mark = mark_of(content_of(slice_make(s->text.ptr + s->at, end - s->at)));
-    open->is_begun = true;
+        open->is_begun = true;
+    } else if (byte == ':' && open->value == 0) {
+        open->value = end;
+    } else {
+        open->has_more = open->has_more || byte == ',';
+        see(open);
+    }
 }
 
 static enum err leave(struct scan *s)
@@ -150,7 +179,8 @@ static enum err leave(struct scan *s)
     if (s->depth == 0)
         return ERR_OK; /* no JSON, which the node refuses */
     const struct open *open = &s->opens[--s->depth];
-    const bool is_marked = open->mark != MARK_NONE && !open->has_more && open->value != 0;
+    const bool is_marked =
+        open->mark != MARK_NONE && !open->has_more && open->value != 0 && s->text.ptr[s->at] == '}';
     return is_marked ? take_marked(s, open) : ERR_OK;
 }
 
@@ -174,7 +204,7 @@ enum err json_body_read(struct buf *out, struct slice text, struct err_text *why
             note(&s, byte, end);
         s.at = end;
     }
-    return err == ERR_OK ? put(out, text.ptr + s.copied, text.len - s.copied, why) : err;
+    return err == ERR_OK ? put(out, part_of(text, s.copied, text.len), why) : err;
 }
 
 /* ---- as a line ---- */
@@ -192,11 +222,10 @@ static const char *special_at(struct slice text, size_t at)
 
 static enum err put_special(struct buf *out, const char *word, struct err_text *why)
 {
-    static const char head[] = "{\"__float__\": \"", tail[] = "\"}";
-    enum err err = put(out, head, sizeof(head) - 1, why);
+    enum err err = put(out, slice_str("{\"__float__\": \""), why);
     if (err == ERR_OK)
-        err = put(out, word, strlen(word), why);
-    return err == ERR_OK ? put(out, tail, sizeof(tail) - 1, why) : err;
+        err = put(out, slice_str(word), why);
+    return err == ERR_OK ? put(out, slice_str("\"}"), why) : err;
 }
 
 /* Line ends stand between the values: a string has none. */
@@ -213,11 +242,11 @@ enum err json_body_print(struct buf *out, struct slice body, struct err_text *wh
             at = byte == '"' ? end_of_string(body, at) : at + 1;
             continue;
         }
-        err = put(out, body.ptr + copied, at - copied, why);
+        err = put(out, part_of(body, copied, at), why);
         if (err == ERR_OK)
-            err = is_end ? put(out, " ", 1, why) : put_special(out, word, why);
+            err = is_end ? put(out, slice_str(" "), why) : put_special(out, word, why);
         at += is_end ? 1 : strlen(word);
         copied = at;
     }
-    return err == ERR_OK ? put(out, body.ptr + copied, body.len - copied, why) : err;
+    return err == ERR_OK ? put(out, part_of(body, copied, body.len), why) : err;
 }
