@@ -21,7 +21,7 @@ enum scope_type { SCOPE_HTTP, SCOPE_WEBSOCKET };
 struct scope_addr {
     struct slice host; /* len 0: unknown (nil in ASGI) */
     uint16_t port;
-    bool has_port; /* false for a unix socket: [path, None] */
+    bool has_port; /* false: [host, None] */
 };
 
 struct scope {

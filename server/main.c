@@ -74,9 +74,19 @@ static bool fill_standard_fds(void)
     return true;
 }
 
+/* Who is started with signals blocked could be ended by nothing but SIGKILL, and would not hear of
+ * the end of a worker. */
+static void unblock_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
+    unblock_signals();
     if (!fill_standard_fds()) {
         fprintf(stderr, "channelsd: a standard descriptor is closed, and /dev/null: %s\n",
                 strerror(errno));

@@ -245,6 +245,14 @@ static enum options_result explain_refusal(struct parser *p, int code, const cha
     return OPTIONS_BAD;
 }
 
+/* The value of @code in @word, the last argument read. "-p=80" is "-p 80", as for Daphne; a value
+ * of its own argument may begin with "=". */
+static const char *value_of(int code, const char *word)
+{
+    const bool is_at_letter = code < LONG_BASE && optarg == word + 2;
+    return is_at_letter && optarg[0] == '=' ? optarg + 1 : optarg;
+}
+
 static enum options_result read_argv(struct parser *p, int argc, char **argv)
 {
     struct getopt_tables tables;
@@ -260,7 +268,7 @@ static enum options_result read_argv(struct parser *p, int argc, char **argv)
         else if (code == '?' || code == ':')
             result = explain_refusal(p, code, argv[optind - 1]);
         else
-            result = read_option(p, row_of_code(p, code), optarg);
+            result = read_option(p, row_of_code(p, code), value_of(code, argv[optind - 1]));
     }
     for (int i = optind; i < argc && result == OPTIONS_RUN; i++) /* behind "--" */
         result = read_positional(p, argv[i]);

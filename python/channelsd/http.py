@@ -74,21 +74,29 @@ class HttpRequest(Session):
 
     async def receive(self):
         """http.request for each piece of the body, then http.disconnect when the response is complete or the client is
-        gone (from then on at every call)."""
-        while self.ended != COMPLETE:
-            if self.queue:
+        gone.
+
+        A call after that: as for a WebSocket, to a Django project nothing comes any more; others get it at every call.
+        """
+        while not self._has_disconnect():
+            if self.queue and self.ended != COMPLETE:
                 body, more = self.queue.pop(0)
                 self.taken_bytes += len(body)
                 self.give_credit()
                 return {"type": "http.request", "body": body, "more_body": more}
-            if self.ended:
-                break
             await self.wait()
         if self.told:
             # A loop that does not heed the disconnect must not stop everybody else, and must be open to cancellation.
             await asyncio.sleep(0)
         self.told = True
         return {"type": "http.disconnect"}
+
+    def _has_disconnect(self):
+        """Whether http.disconnect is what receive() returns. Who asks again would be told for ever: a consumer that does
+        not stop at its http_disconnect()."""
+        if not self.ended or (self.ended == GONE and self.queue):
+            return False
+        return not (self.told and self.link.late_sends_pass)
 
     # From the application
 

@@ -11,6 +11,17 @@ class LoadError(Exception):
     """The text is one line for the user, naming the application path. A traceback that helps was printed before."""
 
 
+def working_folder():
+    """Its path, which comes first on sys.path. Raises LoadError when somebody has deleted it."""
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise LoadError(
+            f"the folder in which the server runs cannot be found any more ({error.strerror}): "
+            "start it again in the project's folder"
+        ) from None
+
+
 def load_application(path):
     """Imports and checks the application. The working directory comes first on sys.path, as under Daphne.
 
@@ -21,7 +32,7 @@ def load_application(path):
         raise LoadError(
             f"application {path!r} must have the form module.path:object, for example config.asgi:application"
         )
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, working_folder())
     application = _import(path, module_name)
     found = module_name
     for name in object_path.split("."):
@@ -51,7 +62,7 @@ def _import(path, module_name):
         if isinstance(error, ImportError):
             advice = (
                 f"check the name, that its packages are installed for {sys.executable}, "
-                f"and that the server runs in the project's folder (now {Path.cwd()})"
+                f"and that the server runs in the project's folder (now {working_folder()})"
             )
         else:
             advice = f"the import of {module_name} ended with the {type(error).__name__} above"

@@ -11,6 +11,7 @@ ends.
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import time
 
@@ -29,6 +30,21 @@ async def check_layer(layer):
         with contextlib.suppress(OSError, RuntimeError):  # anything else is for the receivers to wait for
             # Nobody hears of the channel; it is forgotten by itself.
             await layer.new_channel()
+
+
+def unshared(layer):
+    """Why nothing of what a server of the project sends comes here by this layer, which was checked; None if it does."""
+    if isinstance(layer, importlib.import_module("channels.layers").InMemoryChannelLayer):
+        return (
+            "is Channels' in-memory layer, which lives in one process: only what this process itself sends comes here. "
+            "Use channels_redis, or channelsd.layer.ChannelLayer with Redis in its CONFIG"
+        )
+    if getattr(layer, "receive_held", None) is not None and layer.backend == "memory":
+        return (
+            "has no Redis and is in the memory of this runworker: what a channelsd server of the project sends does not "
+            "come here. Name Redis in its CONFIG, or run manage.py runworker, which uses the server's layer"
+        )
+    return None
 
 
 class _Received:

@@ -25,6 +25,13 @@ def _is_close_code(code):
     return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
 
 
+def _text_of(value):
+    """`value` as a str, or None if it is no text. A lazy translation of Django is one: no str, but it has the methods."""
+    if isinstance(value, str):
+        return value
+    return str(value) if hasattr(value, "encode") else None
+
+
 def _content(message):
     """(str or bytes-like, size in bytes, is_text) of a websocket.send. An empty one of two keys counts as absent.
 
@@ -38,10 +45,11 @@ def _content(message):
         raise ValueError(f"Got invalid WebSocket reply message on {message} - contains both bytes and text keys")
     if data or text is None:
         return (*content_of(data, "bytes"), False)
-    if not isinstance(text, str):
+    content = _text_of(text)
+    if content is None:
         raise TypeError(f"'text' expected to be `str`, but got `{type(text)}`")
     # A lone surrogate raises UnicodeEncodeError, a ValueError, here: in the packer it would cost what that holds.
-    return text, len(text.encode("utf-8")), True
+    return content, len(content.encode("utf-8")), True
 
 
 class WebSocket(Session):
@@ -264,32 +272,48 @@ class WebSocket(Session):
         self.link.put((ToEdge.ACCEPT, self.id, subprotocol, headers))
 
     async def _close(self, message):
-        if self.state != ACCEPTED:
+        refused = self.state != ACCEPTED
+        if refused:
+            # A refusal is an HTTP response: no code and no reason goes with it, so what they are does not matter.
             self._must_be(CONNECTING, "websocket.close")
-        code = message.get("code")
-        if code is None:
-            code = 1000
-        elif not isinstance(code, int) or isinstance(code, bool):
-            raise ValueError(f"Close code '{code}' expected to be `int`, but got `{type(code)}`")
-        elif not _is_close_code(code):
-            raise ValueError(f"Close code {code:d} cannot be sent")
-        reason = message.get("reason")
-        if reason is None:
-            reason = ""
-        elif not isinstance(reason, str):
-            raise ValueError(f"Close reason '{reason}' expected to be `str`, but got `{type(reason)}`")
-        encoded = reason.encode("utf-8")
-        if len(encoded) > REASON_MAX:
-            reason = encoded[:REASON_MAX].decode("utf-8", "ignore")
-        refused = self.state == CONNECTING
+            record = (ToEdge.CLOSE, self.id, 1000, "")
+        else:
+            record = (ToEdge.CLOSE, self.id, self._code_of(message), self._reason_of(message))
         self.state = CLOSED
-        record = (ToEdge.CLOSE, self.id, int(code), reason)
         if self.pending:
             await self.send_queued(Outgoing(record=record))
         else:
             self.link.put(record)
         if refused:
             self._refused()
+
+    @staticmethod
+    def _code_of(message):
+        code = message.get("code")
+        if code is None:
+            return 1000
+        if not isinstance(code, int) or isinstance(code, bool):
+            raise ValueError(f"Close code '{code}' expected to be `int`, but got `{type(code)}`")
+        if not _is_close_code(code):
+            raise ValueError(f"Close code {code:d} cannot be sent")
+        return int(code)
+
+    def _reason_of(self, message):
+        """What the close frame gives as reason, cut to what fits. Daphne sends none and does not look at it, so one that
+        no frame can have is left out for a Django project and raises ValueError for others."""
+        given = message.get("reason")
+        if given is None:
+            return ""
+        reason = _text_of(given)
+        try:
+            if reason is None:
+                raise ValueError(f"Close reason '{given}' expected to be `str`, but got `{type(given)}`")
+            encoded = reason.encode("utf-8")
+        except ValueError:
+            if self.link.late_sends_pass:
+                return ""
+            raise
+        return reason if len(encoded) <= REASON_MAX else encoded[:REASON_MAX].decode("utf-8", "ignore")
 
     async def _deny(self, body, size, more):
         if not more:

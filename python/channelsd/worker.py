@@ -24,8 +24,8 @@ from pathlib import Path
 
 from .accelerate import MODES, THREADS, install
 from .lifespan import LifespanFailed
-from .loader import LoadError, load_application
-from .runworker import ChannelRunner, check_layer
+from .loader import LoadError, load_application, working_folder
+from .runworker import ChannelRunner, check_layer, unshared
 
 try:
     from .service import Worker
@@ -100,6 +100,15 @@ def die_with_parent(parent):
     return parent is None or os.getppid() == parent
 
 
+def look_like_a_script(application):
+    """Gives `__main__` a file and sys.argv the application, as a server has that is a script. Libraries look at them: to
+    python-dotenv a `__main__` without a file is an interactive session, in which it looks for .env in the working folder and
+    not beside the settings. multiprocessing's new processes run the file again, so it is one that only defines."""
+    script = str(Path(__file__).with_name("__main__.py"))
+    sys.modules["__main__"].__file__ = script
+    sys.argv[:] = [script, application]
+
+
 def leave_signals_to_edge():
     """Handlers, not SIG_IGN, which the programs that the application starts would inherit."""
 
@@ -169,7 +178,7 @@ def attach_layer(arguments, worker):
 
 def project_application():
     """The path of the application of the Django project. Raises StartError."""
-    sys.path.insert(0, str(Path.cwd()))  # as for the application itself
+    sys.path.insert(0, working_folder())  # as for the application itself
     if "DJANGO_SETTINGS_MODULE" not in os.environ:
         raise StartError(
             EXIT_APPLICATION,
@@ -198,6 +207,10 @@ def channel_runners(worker, application, arguments):
         raise StartError(EXIT_APPLICATION, f"CHANNEL_LAYERS[{alias!r}]: {error}") from None
     if layer is None:
         raise StartError(EXIT_APPLICATION, f"CHANNEL_LAYERS has no {alias!r}: runworker has nothing to receive from")
+    why = unshared(layer) if arguments.index == 0 else None
+    if why is not None:
+        # As in warn_of_layers().
+        print(f"channelsd: CHANNEL_LAYERS[{alias!r}] {why}", file=sys.stderr)
     return [ChannelRunner(worker, application, layer, channel) for channel in arguments.channels.split(",")]
 
 
@@ -221,7 +234,7 @@ def start(arguments):
         # is no Django project has nothing to replace.
         if "django" in sys.modules:
             install(arguments.accelerate, threads=arguments.threads)
-            if arguments.workers > 1 and arguments.index == 0:
+            if arguments.workers > 1 and arguments.index == 0 and arguments.channels is None:
                 warn_of_layers()
         runners = channel_runners(worker, application, arguments)
         worker.startup(application)
@@ -240,6 +253,7 @@ def main(argv=None):
     if not die_with_parent(arguments.parent):
         return EXIT_LOST
     leave_signals_to_edge()
+    look_like_a_script(arguments.application)
     # Before the import of the application, whose settings may configure logging too (as under Daphne).
     logging.basicConfig(level=arguments.log_level, format=arguments.log_fmt)
     try:

@@ -238,7 +238,6 @@ static bool check_upgrade(struct http_exchange *x)
     const struct http_head *head = x->head;
     const struct ws_handshake_request request = {
         .method = head->line.method,
-        .http_minor = head->line.minor,
         .headers = head->headers,
         .header_count = head->header_count,
     };

@@ -20,7 +20,6 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/un.h>
 
 #include "core/dlist.h"
 #include "server/http/http_reader.h"
@@ -71,8 +70,7 @@ struct http_exchange {
     bool has_local;
     uint16_t local_port;
     uint16_t local_len;
-    char local_host[sizeof(
-        ((struct sockaddr_un *)0)->sun_path)]; /* our address of this connection */
+    char local_host[INET6_ADDRSTRLEN]; /* our address of this connection */
 };
 
 /* How a connection begins: it waits for its first request. */

@@ -27,8 +27,11 @@ void http_scope_client(struct scope *scope, char *host_room, const struct http_e
         proxy_headers_apply(scope, &c->edge->config->proxy);
 }
 
+/* A unix socket has none, as under Daphne: Django would make a port of what ASGI allows there. */
 static void set_server(struct scope *scope, struct http_exchange *x)
 {
+    if (x->conn->is_unix)
+        return;
     if (!x->has_local) {
         x->has_local = true;
         x->local_len = (uint16_t)conn_local_host(x->conn, x->local_host, sizeof(x->local_host),
@@ -36,7 +39,7 @@ static void set_server(struct scope *scope, struct http_exchange *x)
     }
     scope->server.host = slice_make(x->local_host, x->local_len);
     scope->server.port = x->local_port;
-    scope->server.has_port = !x->conn->is_unix;
+    scope->server.has_port = true;
 }
 
 /* Daphne percent-decodes the names; one that does not decode to UTF-8 is left as it is on the wire.

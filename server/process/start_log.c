@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server/process/start_log.h"
 
-#include <string.h>
-
 #include "core/log.h"
 
 void start_log_begin(const struct options *options)
@@ -15,11 +13,8 @@ void start_log_begin(const struct options *options)
 
 void start_log_ready(const struct options *options, const char *tcp_host, uint16_t tcp_port)
 {
-    const bool is_v6 = strchr(tcp_host, ':') != NULL;
-    if (options->has_tcp)
-        log_line(LOG_INFO,
-                 is_v6 ? "Listening on TCP address [%s]:%u" : "Listening on TCP address %s:%u",
-                 tcp_host, tcp_port);
+    if (options->has_tcp) /* also of IPv6, without brackets: programs read this line of Daphne's */
+        log_line(LOG_INFO, "Listening on TCP address %s:%u", tcp_host, tcp_port);
     if (options->unix_path != NULL)
         log_line(LOG_INFO, "Listening on unix socket %s", options->unix_path);
     if (options->channels != NULL)

@@ -40,6 +40,16 @@ static struct worker_process *find(struct supervisor *s, unsigned worker)
     return NULL;
 }
 
+/* For orphans. */
+static bool has_pid(void *ctx, int pid)
+{
+    struct supervisor *s = ctx;
+    for (struct dlist *n = s->processes.next; n != &s->processes; n = n->next)
+        if (process_of(n)->process.pid == pid)
+            return true;
+    return false;
+}
+
 /* ---- start of one worker ---- */
 
 static void close_all(const int *fds, unsigned count)
@@ -183,6 +193,7 @@ static void tell_finished(struct supervisor *s)
     if (!s->is_finishing || !dlist_is_empty(&s->processes))
         return;
     wheel_clear(&s->loop->wheel, &s->finish_deadline);
+    orphans_close(&s->orphans);
     for (struct dlist *n = s->ended.next; n != &s->ended; n = n->next)
         worker_process_close_output(process_of(n));
     s->ops->finished(s->ctx);
@@ -411,6 +422,7 @@ void supervisor_start(struct supervisor *s, const struct supervisor_ops *ops, vo
     s->ops = ops;
     s->ctx = ctx;
     s->seats = mem_alloc(s->options->workers * sizeof(*s->seats));
+    orphans_open(&s->orphans, s->loop, has_pid, s);
     log_event(LOG_INFO, "worker.python", "path=%s found=\"%s\"", s->python.interpreter,
               s->python.origin);
     for (unsigned i = 0; i < s->options->workers; i++) {

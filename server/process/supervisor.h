@@ -25,6 +25,7 @@
 #include "core/loop.h"
 #include "core/wheel.h"
 #include "server/options.h"
+#include "server/process/orphans.h"
 #include "server/process/python.h"
 #include "server/process/worker_process.h"
 
@@ -88,6 +89,7 @@ struct supervisor {
     struct dlist processes; /* every process that has not ended */
     struct dlist ended;     /* those that have, while their output is open */
     struct replacement replacement;
+    struct orphans orphans;
     struct wheel_entry finish_deadline;
     struct wheel_entry memory_check;
     uint64_t slowest_start_ms;

@@ -533,10 +533,8 @@ size_t conn_local_host(const struct conn *c, char *out, size_t size, uint16_t *p
     struct sockaddr_storage local = {0};
     int len = (int)sizeof(local);
     *port = 0;
-    if (c->is_unix) {
-        size_t room = size;
-        return uv_pipe_getsockname(&c->handle.pipe, out, &room) == 0 ? room : 0;
-    }
+    if (c->is_unix)
+        return 0;
     if (uv_tcp_getsockname(&c->handle.tcp, (struct sockaddr *)&local, &len) != 0)
         return 0;
     *port = addr_port((const struct sockaddr *)&local);

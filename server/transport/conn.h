@@ -161,7 +161,7 @@ void conn_drained_later(struct conn *c);
 size_t conn_peer_host(const struct conn *c, char *out, size_t size);
 uint16_t conn_peer_port(const struct conn *c);
 
-/* Our address of this connection, likewise; for a unix socket its path. */
+/* Our address of this connection, likewise. */
 size_t conn_local_host(const struct conn *c, char *out, size_t size, uint16_t *port);
 
 #endif

@@ -134,8 +134,8 @@ enum ws_handshake_verdict ws_handshake_check(struct ws_handshake *out,
         out->culprit = request->method;
         return refuse(out, 405, "a WebSocket is opened with GET");
     }
-    if (request->http_minor < 1)
-        return refuse(out, 400, "a WebSocket needs HTTP/1.1");
+    /* Whatever version of HTTP: nginx speaks 1.0 where its configuration does not say otherwise,
+     * and passes the answer on as it is. */
     if (!header_list_has(request->headers, request->header_count, "connection", "upgrade"))
         return refuse(out, 400, "Connection does not have upgrade");
     enum ws_handshake_verdict verdict = check_version(out, request);

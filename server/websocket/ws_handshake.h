@@ -29,7 +29,6 @@ enum ws_handshake_verdict {
 
 struct ws_handshake_request {
     struct slice method;
-    unsigned http_minor; /* 1 for HTTP/1.1 */
     const struct header *headers;
     size_t header_count;
 };

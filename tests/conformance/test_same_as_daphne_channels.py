@@ -287,6 +287,42 @@ def test_close_code_of_a_consumer(browser, code):
         assert client.close_code == code
 
 
+@pytest.mark.parametrize("path", ["/ws/odd/", "/ws/odd-sync/"])
+@pytest.mark.parametrize("what", ["code", "text", "lazy", "error"])
+def test_refusal_takes_any_code_and_reason(browser, path, what):
+    """Nothing of them is sent; close(code=401) before accept() is what many projects say."""
+    with pytest.raises(InvalidStatus) as caught, browser.websocket(f"{path}?refused-{what}"):
+        pass
+    assert caught.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/ws/odd/", "/ws/odd-sync/"])
+@pytest.mark.parametrize(("what", "code"), [("code", 1011), ("text", 1011), ("lazy", 4001), ("error", 4001)])
+def test_close_with_what_no_frame_can_have(browser, path, what, code):
+    with browser.websocket(f"{path}?accepted-{what}") as client:
+        with pytest.raises(ConnectionClosed):
+            client.recv(5)
+        assert client.close_code == code
+
+
+@pytest.mark.parametrize("path", ["/ws/lazy/", "/ws/lazy-sync/"])
+def test_lazy_translation_is_text(browser, path):
+    with browser.websocket(path) as client:
+        assert client.recv(5) == "text of a translation"
+
+
+@pytest.mark.parametrize("kind", [Channelsd, Daphne])
+def test_http_consumer_is_told_once_that_its_client_left(kind):
+    """One that does not stop then is left in peace until the close timeout cancels it."""
+    with kind("stays:application", "--application-close-timeout", 1) as server:
+        with server.connect() as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while b"begun" not in sock.recv(65536):
+                pass
+        server.log_has(rb"took too long to shut down")
+        assert server.stderr.text().count("stays: http.disconnect") == 1
+
+
 def test_consumer_that_raises_is_1011(browser):
     with browser.websocket("/ws/raise/") as client:
         client.send("x")

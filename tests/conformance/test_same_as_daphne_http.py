@@ -3,8 +3,10 @@
 
 import ast
 import contextlib
+import json
 import re
 import uuid
+from pathlib import Path
 
 import pytest
 from server import Channelsd, Daphne
@@ -358,6 +360,16 @@ def test_proxy_headers_give_client_and_scheme(serve, lines, client, scheme):
         expected = client or list(wire.sock.getsockname())
         assert (scope["client"], scope["scheme"]) == (expected, scheme)
     server.access_has(re.escape("{}:{} - - [".format(*expected)))
+
+
+def test_application_runs_in_a_script_that_new_processes_can_run_again(serve):
+    """Libraries ask for the file of `__main__`: without one, python-dotenv looks elsewhere for .env."""
+    with dial(serve("script:application")) as wire:
+        found = json.loads(wire.ask(request("GET", "/")).body)
+    assert Path(found["file"]).is_file()
+    assert found["argv"][0] == found["file"]
+    assert found["argv"][-1] == "script:application"
+    assert found["number"] == 7
 
 
 def test_root_path_header_is_taken_and_removed(serve):

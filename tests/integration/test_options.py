@@ -59,7 +59,7 @@ def test_option_of_daphne_that_is_not_offered_says_what_to_use(arguments):
 
 
 def test_value_may_stand_behind_an_equals_sign_or_at_the_letter(serve):
-    server = serve("logs:application", "--server-name=one", "-v2")
+    server = serve("logs:application", "--server-name=zero", "-s=one", "-v2")
     assert answer_to(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[1]["server"] == "one"
 
 

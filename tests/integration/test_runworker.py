@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -218,3 +219,25 @@ def test_a_layer_that_the_settings_do_not_have_ends_it(redis):
     with server:
         assert server.wait_exit() == 1
         assert server.log_has(rb"CHANNEL_LAYERS has no 'none'")
+
+
+def test_a_layer_that_no_server_reaches_is_told(tmp_path):
+    (tmp_path / "alone_settings.py").write_text(
+        'import os\nSECRET_KEY = "test"\nINSTALLED_APPS = ["channels"]\nASGI_APPLICATION = "jobs.asgi.application"\n'
+        'ROOT_URLCONF = "jobs.asgi"\nCHANNEL_LAYERS = {"default": {"BACKEND": os.environ["JOBS_BACKEND"]}}\n'
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "alone_settings", "PYTHONPATH": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    for backend, words in (
+        (
+            OURS,
+            rb"CHANNEL_LAYERS\['default'\] has no Redis and is in the memory of this runworker: .*manage.py runworker",
+        ),
+        ("channels.layers.InMemoryChannelLayer", rb"CHANNEL_LAYERS\['default'\] is Channels' in-memory layer"),
+    ):
+        with Runworker(None, "--workers", "2", "jobs", backend=backend, url="-", env=env) as server:
+            assert len(re.findall(words, server.stderr.data)) == 1
+
+
+def test_nothing_is_told_of_a_layer_with_redis(redis, backend):
+    with Runworker(redis, "jobs", backend=backend) as server:
+        assert "CHANNEL_LAYERS" not in server.stderr.text()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -325,3 +326,19 @@ def test_second_server_on_the_port_says_so(faulty):
     assert f"127.0.0.1:{server.port}: Address already in use".encode() in other.stderr.data
     with start_request(server, "/") as sock:
         assert read_response(sock)[0] == 200
+
+
+BLOCKING = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_server_that_was_started_with_signals_blocked_hears_them(serve):
+    server = serve("echo:application", prefix=(sys.executable, "-c", BLOCKING))
+    worker = int(server.stderr.wait_for(rb"worker\.ready worker=0 pid=(\d+)")[1])
+    os.kill(worker, signal.SIGKILL)
+    server.stderr.wait_for(rb"worker\.exit worker=0 pid=\d+ signal=9")
+    server.process.terminate()
+    assert server.process.wait(20) == 0

@@ -34,6 +34,15 @@ def last_words(log, app):
 # ---- the application ----
 
 
+def test_working_folder_that_was_deleted_is_told(tmp_path):
+    folder = tmp_path / "release"
+    folder.mkdir()
+    log = failing("app:application", cwd=folder, prefix=("sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh"))
+    assert "channelsd: the folder in which the server runs cannot be found any more" in log
+    assert "start it again in the project's folder" in log
+    assert "Traceback" not in log
+
+
 def test_import_error_within_the_application_is_shown_whole():
     log = failing("broken.imports:application")
     assert "Traceback (most recent call last):" in log
@@ -202,7 +211,7 @@ def test_two_servers_on_port_0_get_two_ports(serve):
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_ipv6(serve, host):
     server = serve("ws_probe:application", "-b", host, "-p", 0, tcp=False, start=False)
-    port = int(server.log_has(rb"Listening on TCP address \[?::1\]?:(\d+)", 30)[1])
+    port = int(server.log_has(rb"Listening on TCP address ::1:(\d+)", 30)[1])
     with RawWebSocket(("::1", port), "/scope") as client:
         message = client.message()
     assert '"client": ["::1", ' in message
@@ -221,7 +230,7 @@ def test_unix_socket_serves_http_and_websockets(serve, tmp_path):
     with RawWebSocket(path, "/scope") as client:
         message = client.message()
         assert '"client": null' in message
-        assert f'"server": ["{path}", null]' in message
+        assert '"server": null' in message  # as under Daphne
     with RawWebSocket(path, "/echo") as client:
         client.text("over unix")
         assert client.message() == "over unix"

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -392,3 +393,44 @@ def command(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
     return ""
+
+
+SUBREAPER = """
+import ctypes, os, sys
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+# The application leaves a program behind, which ends when the reader of its output is gone.
+PARENTING = """
+import os, subprocess, sys
+LEFT = [sys.executable, "-c", "import os, sys; sys.stdin.read()"]
+READ, WRITE = os.pipe()
+child = os.fork()
+if child == 0:
+    print("left", subprocess.Popen(LEFT, stdin=READ).pid, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+os.close(READ)
+
+async def application(scope, receive, send):
+    if scope["type"] == "http" and scope["path"] == "/end":
+        os.close(WRITE)
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="subreapers are Linux's")
+def test_what_a_worker_leaves_behind_is_waited_for_by_process_1(serve, tmp_path):
+    """Process 1 of a container gets orphans as a subreaper does."""
+    (tmp_path / "parenting.py").write_text(PARENTING)
+    server = serve("parenting:application", cwd=tmp_path, prefix=(sys.executable, "-c", SUBREAPER))
+    left = int(server.stdout.wait_for(rb"left (\d+)")[1])
+    status = Path(f"/proc/{left}/stat")
+    assert int(status.read_text().rpartition(")")[2].split()[1]) == server.process.pid, "it is the server's"
+    assert get(server, "/end")[0] == 204
+    wait_until(lambda: not status.exists(), 10, "nothing is left of it")
+    worker = int(server.stderr.wait_for(rb"worker\.ready worker=0 pid=(\d+)")[1])
+    os.kill(worker, signal.SIGKILL)
+    server.stderr.wait_for(rb"worker\.exit worker=0 pid=%d signal=9" % worker)

@@ -142,6 +142,16 @@ def test_permessage_deflate_is_not_negotiated_and_messages_pass(server):
         assert client.message() == "plain"
 
 
+def test_handshake_of_http_1_0_is_accepted(server):
+    """As nginx sends it without proxy_http_version 1.1."""
+    with server.connect() as sock:
+        sock.sendall(handshake(version="HTTP/1.0"))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(65536)
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+
+
 # ---- broken handshakes ----
 
 
@@ -156,7 +166,6 @@ def test_permessage_deflate_is_not_negotiated_and_messages_pass(server):
         ("no version", handshake(fields={"Sec-WebSocket-Version": None}), 400, {}),
         ("version 7", handshake(fields={"Sec-WebSocket-Version": "7"}), 426, {"sec-websocket-version": "13, 8"}),
         ("version 14", handshake(fields={"Sec-WebSocket-Version": "14"}), 426, {"sec-websocket-version": "13, 8"}),
-        ("http/1.0", handshake(version="HTTP/1.0"), 400, {}),
         ("no connection", handshake(fields={"Connection": None}), 400, {}),
         ("other connection", handshake(fields={"Connection": "keep-alive"}), 400, {}),
         ("control byte in an offer", handshake(extra=["Sec-WebSocket-Protocol: a\tb"]), 400, {}),

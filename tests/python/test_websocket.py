@@ -335,6 +335,14 @@ def test_close(edge, notes, close, record):
     assert notes(2) == [[], {"type": "websocket.disconnect", "code": record[0], "reason": "theirs"}]
 
 
+@pytest.mark.parametrize("close", [{"code": 4003, "reason": "no"}, {"code": 401}, {"code": "x", "reason": b"x"}])
+def test_refusal_takes_no_notice_of_code_and_reason(edge, notes, close):
+    id = edge.websocket("/ws/send", query=repr([dict(CLOSED, **close)]).encode())
+    assert edge.get() == [CLOSE, id, 1000, ""]
+    assert notes(2) == [[], {"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    edge.put([DISCONNECT, id, 1006, ""])
+
+
 def test_close_before_accept_refuses(edge, notes):
     id = edge.websocket("/ws/send", query=repr([CLOSED, ACCEPTED]).encode())
     assert edge.get() == [CLOSE, id, 1000, ""]

@@ -128,13 +128,18 @@ class ChannelLayer(BaseChannelLayer):
     def __repr__(self):
         return f"<{type(self).__name__} {self.endpoint.key or 'of this host'}>"
 
+    @property
+    def backend(self):
+        """What the node says that it is: "memory", "redis" or "pubsub"; None before this loop or the last one has used it."""
+        channels = self._last[1]
+        settings = channels.settings if channels is not None else None
+        return settings.backend if settings is not None else None
+
     def _check_channel(self, name):
         try:
             return self._require_channel(name)
         except TypeError:
-            channels = self._last[1]
-            settings = channels.settings if channels is not None else None
-            is_pubsub = self._is_pubsub or (settings is not None and settings.backend == "pubsub")
+            is_pubsub = self._is_pubsub or self.backend == "pubsub"
             if not is_pubsub or not isinstance(name, str) or not _is_text(name):
                 raise
         # It may begin with a prefix that is no part of a name elsewhere: the node checks what stands behind.

@@ -248,6 +248,21 @@ static void options_may_be_shortened_and_stand_anywhere(void **state)
     end_run(&run);
 }
 
+static void a_value_may_stand_behind_letter_and_equals_sign(void **state)
+{
+    (void)state;
+    struct run run;
+    run_good(&run, "-p=9 -u=/x -v=0 m:a");
+    assert_int_equal(run.options.port, 9);
+    assert_string_equal(run.options.unix_path, "/x");
+    assert_int_equal(run.options.verbosity, 0);
+    end_run(&run);
+    run_good(&run, "-u =/x --access-log==y m:a");
+    assert_string_equal(run.options.unix_path, "=/x");
+    assert_string_equal(run.options.access_log, "=y");
+    end_run(&run);
+}
+
 static void an_empty_proxy_field_is_as_if_not_given(void **state)
 {
     (void)state;
@@ -421,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_wrong_option_or_argument_is_named),
         cmocka_unit_test(a_very_long_argument_is_refused_in_few_words),
         cmocka_unit_test(options_may_be_shortened_and_stand_anywhere),
+        cmocka_unit_test(a_value_may_stand_behind_letter_and_equals_sign),
         cmocka_unit_test(an_empty_proxy_field_is_as_if_not_given),
         cmocka_unit_test(the_last_of_two_counts),
         cmocka_unit_test(the_environment_is_read_and_the_command_line_wins),

@@ -24,6 +24,10 @@ websocket_urls = [
     path("ws/protocol/", consumers.Protocol.as_asgi()),
     path("ws/close/<int:code>/", consumers.CloseWith.as_asgi()),
     path("ws/raise/", consumers.Raise.as_asgi()),
+    path("ws/odd/", consumers.OddClose.as_asgi()),
+    path("ws/odd-sync/", consumers.SyncOddClose.as_asgi()),
+    path("ws/lazy/", consumers.Lazy.as_asgi()),
+    path("ws/lazy-sync/", consumers.SyncLazy.as_asgi()),
 ]
 application = ProtocolTypeRouter(
     {

@@ -2,6 +2,7 @@
 from asgiref.sync import async_to_sync
 from channels.exceptions import DenyConnection
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, WebsocketConsumer
+from django.utils.functional import lazystr
 
 
 class Chat(AsyncJsonWebsocketConsumer):
@@ -82,3 +83,41 @@ class CloseWith(AsyncWebsocketConsumer):
 class Raise(AsyncWebsocketConsumer):
     async def receive(self, text_data=None, bytes_data=None):
         raise RuntimeError("consumer broke")
+
+
+# What a websocket.close has, by the query of the handshake; no frame can have it. Not by close(), to which Channels 4.0 gives
+# no reason.
+ODD = {
+    "code": {"code": 401},
+    "text": {"code": "4001"},
+    "lazy": {"code": 4001, "reason": lazystr("later")},
+    "error": {"code": 4001, "reason": ValueError("why")},
+}
+
+
+class OddClose(AsyncWebsocketConsumer):
+    async def connect(self):
+        when, what = self.scope["query_string"].decode().split("-")
+        if when == "accepted":
+            await self.accept()
+        await self.base_send({"type": "websocket.close", **ODD[what]})
+
+
+class SyncOddClose(WebsocketConsumer):
+    def connect(self):
+        when, what = self.scope["query_string"].decode().split("-")
+        if when == "accepted":
+            self.accept()
+        self.base_send({"type": "websocket.close", **ODD[what]})
+
+
+class Lazy(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept()
+        await self.send(lazystr("text of a translation"))
+
+
+class SyncLazy(WebsocketConsumer):
+    def connect(self):
+        self.accept()
+        self.send(lazystr("text of a translation"))
