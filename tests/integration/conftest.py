@@ -9,6 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
+from layer_tool import a_place
+from redis_server import RedisServer
 from server import Channelsd
 
 
@@ -24,3 +26,17 @@ def scripted():
     """A server of apps/scripted.py that the tests of a file share."""
     with Channelsd("scripted:application") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def redis():
+    """A Redis that the tests of a file share."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["node", "redis"])
+def place(request, tmp_path):
+    """The arguments by which `channelsd layer …` finds a layer, of either kind."""
+    with a_place(request, tmp_path) as arguments:
+        yield arguments

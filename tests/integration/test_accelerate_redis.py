@@ -6,7 +6,6 @@ import importlib.util
 import json
 
 import pytest
-from redis_server import RedisServer
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -18,12 +17,6 @@ import redis as redis_py
 SECONDS = 10
 
 pytestmark = pytest.mark.timeout(90)
-
-
-@pytest.fixture(scope="module")
-def redis():
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture(params=["off", "exact"])

@@ -17,21 +17,9 @@ from pathlib import Path
 import layer_peer as lp
 import pytest
 from layer_peer import LayerServe, Peer
-from layer_tool import ENVIRONMENT, SECONDS, Listener, a_place, blocks_signals, layer, messages, wait_until
+from layer_tool import ENVIRONMENT, SECONDS, Listener, blocks_signals, layer, messages, wait_until
 from redis_server import RedisServer
 from server import Output, binary
-
-
-@pytest.fixture(scope="module")
-def redis():
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["node", "redis"])
-def place(request, tmp_path):
-    with a_place(request, tmp_path) as arguments:
-        yield arguments
 
 
 def test_a_message_to_a_channel_waits_for_who_listens(place):

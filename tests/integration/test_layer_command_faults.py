@@ -8,22 +8,9 @@ import subprocess
 import time
 
 import pytest
-from layer_tool import ENVIRONMENT, SECONDS, Listener, a_place, blocks_signals, layer, messages, wait_until
+from layer_tool import ENVIRONMENT, SECONDS, Listener, blocks_signals, layer, messages, wait_until
 from redis_server import RedisServer
 from server import binary
-
-
-@pytest.fixture(scope="module")
-def redis():
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["node", "redis"])
-def place(request, tmp_path):
-    with a_place(request, tmp_path) as arguments:
-        yield arguments
-
 
 # ---- descriptors, settings, names and numbers that are not what they should be ----
 

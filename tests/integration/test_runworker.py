@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from redis_server import RedisServer, need, version
+from redis_server import need, version
 from server import APPS, Channelsd, binary
 
 pytest.importorskip("channels_redis")
@@ -53,12 +53,6 @@ class Jobs:
 
     def numbers(self, count=1):
         return [one["n"] for one in self.done(count)]
-
-
-@pytest.fixture(scope="module")
-def redis():
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture
