@@ -6,11 +6,21 @@
 
 enum { ALLOCATIONS = 16, MESSAGES = 30 };
 
+/* Whether a call is made once more, with one allocation further on failing: until the failure
+ * comes after all that the call asks for, which depends on how Redis' answers are cut. */
+static bool fails_further(long after, bool ended_well)
+{
+    if (after >= 10L * ALLOCATIONS)
+        fail_msg("a call that fails with its allocation %ld", after - 1);
+    return after < ALLOCATIONS || !ended_well;
+}
+
 /* A call ends once, and what it says is true. */
 static void a_send_is_stored_or_says_that_it_was_not(void **state)
 {
     unsigned failures = 0;
-    for (long after = 0; after < ALLOCATIONS; after++) {
+    bool ended_well = false;
+    for (long after = 0; fails_further(after, ended_well); after++) {
         struct rig rig;
         struct rig_call call;
         empty_server(state);
@@ -21,18 +31,20 @@ static void a_send_is_stored_or_says_that_it_was_not(void **state)
         assert_true(err == ERR_OK || err == ERR_UNAVAILABLE || err == ERR_TIMEOUT);
         if (err != ERR_TIMEOUT)
             assert_int_equal(NUMBER(*state, "ZCARD asgi" THEIRS), err == ERR_OK ? 1 : 0);
-        failures += err != ERR_OK;
+        ended_well = err == ERR_OK;
+        failures += !ended_well;
         assert_true(rig_until(&rig, is_beating, *state));
         assert_int_equal(send_to(&rig, &call, "jobs"), ERR_OK);
         rig_close(&rig);
     }
-    assert_true(failures > 0 && failures < ALLOCATIONS);
+    assert_true(failures > 0);
 }
 
 static void a_group_send_reaches_all_or_says_that_it_did_not(void **state)
 {
     unsigned failures = 0;
-    for (long after = 0; after < ALLOCATIONS; after++) {
+    bool ended_well = false;
+    for (long after = 0; fails_further(after, ended_well); after++) {
         struct rig rig;
         struct rig_call call;
         empty_server(state);
@@ -50,11 +62,12 @@ static void a_group_send_reaches_all_or_says_that_it_did_not(void **state)
         } else if (err == ERR_UNAVAILABLE) {
             assert_int_equal(NUMBER(*state, "EXISTS asgi" THEIRS " asgijobs"), 0);
         }
-        failures += err != ERR_OK;
+        ended_well = err == ERR_OK;
+        failures += !ended_well;
         assert_int_equal(send_to_group(&rig, &call, "room"), ERR_OK);
         rig_close(&rig);
     }
-    assert_true(failures > 0 && failures < ALLOCATIONS);
+    assert_true(failures > 0);
 }
 
 static bool has_messages(void *ctx)
@@ -119,7 +132,8 @@ static void what_is_taken_is_taken_once(void **state)
 static void memberships_are_made_or_said_not_to_be(void **state)
 {
     unsigned failures = 0;
-    for (long after = 0; after < ALLOCATIONS; after++) {
+    bool ended_well = false;
+    for (long after = 0; fails_further(after, ended_well); after++) {
         struct rig rig;
         empty_server(state);
         open_settled(&rig, *state, "\"timeout\": 0.5");
@@ -128,12 +142,13 @@ static void memberships_are_made_or_said_not_to_be(void **state)
         mem_fail_after(-1);
         if (err == ERR_OK)
             assert_int_equal(NUMBER(*state, "ZCARD asgi:group:room"), 1);
-        failures += err != ERR_OK;
+        ended_well = err == ERR_OK;
+        failures += !ended_well;
         assert_int_equal(join(&rig, "room"), ERR_OK);
         rig_close(&rig);
         assert_int_equal(NUMBER(*state, "DBSIZE"), 0);
     }
-    assert_true(failures > 0 && failures < ALLOCATIONS);
+    assert_true(failures > 0);
 }
 
 int main(void)
