@@ -332,11 +332,14 @@ static void what_is_sent_while_redis_is_away_arrives_when_it_is_back(void **stat
     enum { ROUNDS = 5, EACH = 20 };
     struct servers *servers = *state;
     struct rig rig;
+    struct call first;
     struct call calls[ROUNDS * EACH];
     open_layer(&rig, servers, 1, ", \"timeout\": 8");
     settle(&rig, servers, 1);
     join(&rig, 0, "room");
     join(&rig, 1, "room");
+    layer_send(client(&rig, 0), slice_str("nobody"), body_of(1), new_call(&first));
+    assert_int_equal(end(&rig, &first), ERR_OK); /* that connection, too, is there to be lost */
     for (unsigned round = 0; round < ROUNDS; round++) {
         daemon_kill(&servers->daemon[0]);
         redisFree(servers->look[0]);
