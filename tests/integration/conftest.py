@@ -2,6 +2,7 @@
 """Fixtures of the integration tests: `serve` starts servers that are stopped and checked at the end of the test."""
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from layer_tool import a_place
 from redis_server import RedisServer
 from server import Channelsd
+
+# Under nohup the programs of the tests would be born with it ignored, and heed that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ HOSTS = os.environ.get("HOSTED_REDIS")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channelsd.layer.ChannelLayer",
-        "CONFIG": {"hosts": [HOSTS], "capacity": 1000} if HOSTS else {},
+        "CONFIG": {"capacity": 1000, **({"hosts": [HOSTS]} if HOSTS else {})},
     },
     "pubsub": {"BACKEND": "channelsd.layer.ChannelLayer", "CONFIG": {"hosts": [HOSTS], "backend": "pubsub"}},
 }
