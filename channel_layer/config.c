@@ -3,14 +3,12 @@
 
 #include "channel_layer/config_digest.h"
 #include "channel_layer/config_hosts.h"
-#include "core/base64.h"
-#include "core/digest.h"
+#include "channel_layer/config_keys.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "core/text.h"
 
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +20,6 @@ enum {
     PREFIX_MAX = 256,        /* names of the pubsub backend begin with it */
     PATTERNS_MAX = 10000,
     PATTERN_LEN_MAX = 1000,
-    KEYS_MAX = 64,
     RANDOM_PREFIX_MAX = 255,
     SHOWN_MAX = 40,
 };
@@ -275,80 +272,14 @@ static enum err read_capacities(const struct reading *r, const struct setting *s
     return err;
 }
 
-/* ---- symmetric_encryption_keys ---- */
-
-static void derive(struct layer_key *key, struct slice secret)
-{
-    uint8_t hash[DIGEST_SHA256_BYTES];
-    digest_sha256(hash, secret);
-    memcpy(key->sign, hash, sizeof(key->sign));
-    memcpy(key->encrypt, hash + sizeof(key->sign), sizeof(key->encrypt));
-    OPENSSL_cleanse(hash, sizeof(hash));
-}
-
-static enum err derive_from_base64(const struct reading *r, struct layer_key *key, size_t i,
-                                   struct slice text)
-{
-    uint8_t *secret = mem_try(base64_bytes_max(text.len));
-    size_t len = 0;
-    if (secret == NULL)
-        return fail_memory(r);
-    const bool is_base64 = base64_decode(secret, &len, text, BASE64_STANDARD);
-    if (is_base64) {
-        derive(key, slice_make(secret, len));
-        OPENSSL_cleanse(secret, len);
-    }
-    mem_free(secret);
-    if (is_base64)
-        return ERR_OK;
-    return err_fail(r->why, ERR_INVALID,
-                    "symmetric_encryption_keys[%zu].base64: this is not base64 with its padding",
-                    i);
-}
-
-static enum err read_key(const struct reading *r, struct layer_key *key, size_t i,
-                         const struct json_node *node)
-{
-    if (json_kind(node) == JSON_KIND_STR) {
-        derive(key, json_str(node));
-        return ERR_OK;
-    }
-    const struct json_node *text = NULL;
-    if (json_kind(node) == JSON_KIND_OBJECT && json_count(node) == 1)
-        text = json_member(node, "base64");
-    if (text == NULL || json_kind(text) != JSON_KIND_STR)
-        return err_fail(r->why, ERR_INVALID,
-                        "symmetric_encryption_keys[%zu]: a string, or bytes as {\"base64\": "
-                        "\"...\"}, belongs here",
-                        i);
-    return derive_from_base64(r, key, i, json_str(text));
-}
+/* ---- all of them ---- */
 
 static enum err read_keys(const struct reading *r, const struct setting *setting,
                           const struct json_node *node)
 {
-    if (json_kind(node) == JSON_KIND_STR || json_kind(node) == JSON_KIND_OBJECT)
-        return fail(r, setting->name, "it is a list of keys, also when there is only one");
-    if (json_kind(node) != JSON_KIND_ARRAY)
-        return fail_kind(r, setting->name, node, "a list of keys");
-    const size_t count = json_count(node);
-    if (count > KEYS_MAX)
-        return err_fail(r->why, ERR_INVALID, "%s: %zu keys; at most %d", setting->name, count,
-                        KEYS_MAX);
-    if (count == 0)
-        return ERR_OK;
-    r->config->keys = mem_try(count * sizeof(*r->config->keys));
-    if (r->config->keys == NULL)
-        return fail_memory(r);
-    memset(r->config->keys, 0, count * sizeof(*r->config->keys));
-    r->config->key_count = count;
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < count && err == ERR_OK; i++)
-        err = read_key(r, &r->config->keys[i], i, json_item(node, i));
-    return err;
+    (void)setting;
+    return config_keys_read(&r->config->keys, &r->config->key_count, node, r->why);
 }
-
-/* ---- all of them ---- */
 
 static enum err read_nothing(const struct reading *r, const struct setting *setting,
                              const struct json_node *node)
@@ -482,9 +413,7 @@ void layer_config_free(struct layer_config *config)
     for (size_t i = 0; i < config->capacities.count; i++)
         mem_free(config->capacities.entries[i].pattern);
     mem_free(config->capacities.entries);
-    if (config->keys != NULL)
-        OPENSSL_cleanse(config->keys, config->key_count * sizeof(*config->keys));
-    mem_free(config->keys);
+    config_keys_free(config->keys, config->key_count);
     mem_free(config->prefix);
     mem_free(config);
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/deliveries.h"
 
+#include "channel_layer/layer_groups.h"
 #include "core/mem.h"
 
 enum { HITS_FIRST = 64, NAMES_MAX = 64 * 1024 * 1024 };
 
-bool deliveries_give(struct layer_client *client, const struct layer_delivery *delivery)
+/* False: it has no room, which was counted. */
+static bool give(struct layer_client *client, const struct layer_delivery *delivery)
 {
     struct layer_stats *stats = &client->layer->stats;
     if (!client->ops->has_room(client, delivery->body.len)) {
@@ -21,7 +23,7 @@ void deliveries_give_group(const struct layer_group *group, struct slice body)
 {
     const struct layer_delivery delivery = {.groups = &group->name, .group_count = 1, .body = body};
     for (size_t i = 0; i < group->count; i++)
-        (void)deliveries_give(group->members[i]->client, &delivery);
+        (void)give(group->members[i]->client, &delivery);
 }
 
 void deliveries_init(struct deliveries *d, struct layer *layer)
@@ -135,7 +137,7 @@ void deliveries_send(struct deliveries *d, struct slice body)
         delivery.group_count = collect(d, client, true, names);
         delivery.channels = names + delivery.group_count;
         delivery.channel_count = collect(d, client, false, names + delivery.group_count);
-        (void)deliveries_give(client, &delivery);
+        (void)give(client, &delivery);
     }
     mem_free(names);
     forget(d);

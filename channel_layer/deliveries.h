@@ -17,6 +17,8 @@
 #include "channel_layer/hub.h"
 #include "core/buf.h"
 
+struct layer_group;
+
 enum { DELIVERY_HITS_MAX = 1024 * 1024 }; /* of one message */
 
 struct delivery_hit {
@@ -48,10 +50,8 @@ void deliveries_add_group(struct deliveries *d, struct layer_group *group);
 /* Tells every client, and forgets them. */
 void deliveries_send(struct deliveries *d, struct slice body);
 
-/* Gives @delivery to @client, if it has room. False: it has not, which was counted. */
-bool deliveries_give(struct layer_client *client, const struct layer_delivery *delivery);
-
-/* The same to all that joined, without noting anything down. */
+/* Gives @body at once to all that joined and have room, without noting anything down; who has none
+ * misses it, which is counted. */
 void deliveries_give_group(const struct layer_group *group, struct slice body);
 
 #endif

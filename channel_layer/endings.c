@@ -2,6 +2,7 @@
 #include "channel_layer/endings.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "core/mem.h"
 
@@ -9,7 +10,7 @@ struct ending {
     struct dlist link;
     struct layer_call *call;
     enum err err;
-    char why[ERR_TEXT_MAX];
+    char why[];
 };
 
 void endings_init(struct endings *endings)
@@ -17,14 +18,32 @@ void endings_init(struct endings *endings)
     dlist_init(&endings->list);
 }
 
+bool endings_is_empty(const struct endings *endings)
+{
+    return dlist_is_empty(&endings->list);
+}
+
+static void add(struct endings *endings, struct layer_call *call, enum err err, const char *why)
+{
+    const size_t len = strlen(why);
+    struct ending *ending = mem_alloc(sizeof(*ending) + len + 1);
+    ending->call = call;
+    ending->err = err;
+    memcpy(ending->why, why, len);
+    dlist_append(&endings->list, &ending->link);
+}
+
 void endings_add(struct endings *endings, struct layer_call *call, enum err err, const char *format,
                  va_list args)
 {
-    struct ending *ending = mem_alloc(sizeof(*ending));
-    ending->call = call;
-    ending->err = err;
-    (void)vsnprintf(ending->why, sizeof(ending->why), format, args);
-    dlist_append(&endings->list, &ending->link);
+    char why[ERR_TEXT_MAX];
+    (void)vsnprintf(why, sizeof(why), format, args);
+    add(endings, call, err, why);
+}
+
+void endings_add_ok(struct endings *endings, struct layer_call *call)
+{
+    add(endings, call, ERR_OK, "");
 }
 
 void endings_run(struct endings *endings)

@@ -10,6 +10,7 @@
 #define CHANNEL_LAYER_ENDINGS_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 #include "channel_layer/layer.h"
 #include "core/dlist.h"
@@ -19,10 +20,13 @@ struct endings {
 };
 
 void endings_init(struct endings *endings);
+bool endings_is_empty(const struct endings *endings);
 
 /* @call ends with @err and the text of @format at the next endings_run(). */
 void endings_add(struct endings *endings, struct layer_call *call, enum err err, const char *format,
                  va_list args) __attribute__((format(printf, 4, 0)));
+/* With ERR_OK, and nothing to say. */
+void endings_add_ok(struct endings *endings, struct layer_call *call);
 
 /* Ends those that were there when it began, the oldest first; what their callbacks add waits. */
 void endings_run(struct endings *endings);

@@ -3,8 +3,9 @@
  * hub: what the parts of a layer share, and nobody else sees.
  *
  * Why: layer.h is one interface; behind it layer.c (life, ends of calls), layer_clients.c (whose a
- * name is), layer_groups.c (who is in which group), layer_sends.c (the way of a message out),
- * deliveries.c (the way of a message in) and queues.c (normal channels) work on one object.
+ * name is), layer_groups.c (who is in which group), layer_singles.c (single channels in groups),
+ * layer_sends.c (the way of a message out), deliveries.c (the way of a message in) and queues.c
+ * (normal channels) work on one object.
  *
  * Thread: the loop's.
  */
@@ -12,11 +13,11 @@
 #define CHANNEL_LAYER_HUB_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
 
 #include "channel_layer/backend.h"
+#include "channel_layer/endings.h"
 #include "channel_layer/layer.h"
 #include "channel_layer/queues.h"
 #include "channel_layer/wire.h"
@@ -52,8 +53,8 @@ struct layer {
     struct dlist ticket_list;
     uint64_t next_ticket;
     uv_timer_t ticket_timer;
-    struct dlist endings; /* calls that end in the next turn */
-    uv_idle_t turn;       /* active while the next turn has something to do */
+    struct endings endings; /* calls that end in the next turn */
+    uv_idle_t turn;         /* active while the next turn has something to do */
     bool is_closing;
     unsigned open_handles;
     void (*closed)(void *ctx);
@@ -101,79 +102,11 @@ void layer_op_init(struct layer_op *op, struct layer *layer, struct layer_call *
 
 /* ---- whose a name is (layer_clients.c) ---- */
 
-struct layer_base {
-    struct strmap_entry by_name;
-    struct dlist link; /* client->bases */
-    struct layer_client *client;
-    char name[NAME_MAX_BYTES + 1];
-};
-
-struct layer_mailbox_watch {
-    struct strmap_entry by_name;
-    struct dlist link; /* layer->mailbox_list */
-    char name[NAME_MAX_BYTES + 1];
-};
-
 /* The client that made the channel; NULL when it is none of ours. */
 struct layer_client *layer_client_of(const struct layer *layer, struct slice channel);
 /* Whether the channel could only be a client's of this node. */
 bool layer_is_mailbox_here(const struct layer *layer, struct slice channel);
 void layer_clients_deinit(struct layer *layer);
-
-/* ---- groups (layer_groups.c) ---- */
-
-/* Life with a backend: OUT -> JOINING (the first client came) -> IN -> LEAVING (the last one went)
- * -> OUT. What comes while a command is under way waits for its end, which then goes on to where
- * the number of members says. Without one, a group is IN while it has clients. */
-enum group_state { GROUP_OUT, GROUP_JOINING, GROUP_IN, GROUP_LEAVING };
-
-struct layer_group {
-    struct strmap_entry by_name;
-    struct strmap_entry by_digest;
-    struct dlist link; /* layer->group_list */
-    struct layer *layer;
-    enum group_state state;
-    uint64_t delivery; /* the last that it was added to (deliveries.h) */
-    struct group_member **members;
-    size_t count;
-    size_t room;
-    struct strmap singles;    /* struct group_single; without a backend only */
-    struct dlist single_list; /* the oldest first */
-    struct dlist joins;       /* struct group_wait */
-    struct dlist leaves;
-    char digest[AGGREGATE_MAX + 1]; /* "" when the aggregate carries the name */
-    struct slice name;
-    char name_bytes[];
-};
-
-struct group_member {
-    struct dlist link; /* client->members */
-    struct layer_group *group;
-    struct layer_client *client;
-    size_t index; /* in group->members */
-};
-
-struct group_single {
-    struct strmap_entry by_name;
-    struct dlist link;   /* group->single_list */
-    struct dlist by_age; /* layer->singles */
-    struct layer_group *group;
-    uint64_t expires_ms;
-    struct slice name;
-    char name_bytes[];
-};
-
-struct layer_group *layer_find_group(const struct layer *layer, struct slice name);
-void layer_leave_all(struct layer_client *client);
-/* Drops the singles whose time is over. */
-void layer_group_expire(struct layer_group *group);
-void layer_forget_groups(struct layer *layer);
-/* When the oldest single's time is over. */
-void layer_on_singles_timer(uv_timer_t *timer);
-void layer_groups_deinit(struct layer *layer);
-
-/* A control message of another node arrived (control.h). */
-void layer_control_arrived(struct layer *layer, struct slice body);
 
 /* ---- the way out (layer_sends.c) ---- */
 
@@ -187,7 +120,6 @@ bool layer_check_group(struct layer *layer, struct slice group, struct layer_cal
 
 /* The client goes: nobody waits for its answers any more. */
 void layer_drop_tickets(struct layer *layer, const struct layer_client *client);
-void layer_on_ticket_timer(uv_timer_t *timer);
 void layer_tickets_deinit(struct layer *layer);
 
 #endif

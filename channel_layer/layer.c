@@ -14,17 +14,10 @@
 
 #include <assert.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "channel_layer/hub.h"
+#include "channel_layer/layer_groups.h"
 #include "core/mem.h"
-
-struct layer_ending {
-    struct dlist link;
-    struct layer_call *call;
-    enum err err;
-    char *why; /* NULL: nothing to say */
-};
 
 uint64_t layer_now_ms(const struct layer *layer)
 {
@@ -33,26 +26,12 @@ uint64_t layer_now_ms(const struct layer *layer)
 
 /* ---- ends of calls ---- */
 
-static void run_endings(struct layer *layer)
-{
-    struct dlist batch;
-    struct dlist *node = NULL;
-    dlist_init(&batch);
-    dlist_splice(&batch, &layer->endings); /* what these bring about ends in the turn after */
-    while ((node = dlist_take_first(&batch)) != NULL) {
-        struct layer_ending *ending = CONTAINER_OF(node, struct layer_ending, link);
-        ending->call->done(ending->call, ending->err, ending->why != NULL ? ending->why : "");
-        mem_free(ending->why);
-        mem_free(ending);
-    }
-}
-
 static void on_turn(uv_idle_t *turn)
 {
     struct layer *layer = turn->data;
-    run_endings(layer);
+    endings_run(&layer->endings);
     queues_serve(&layer->queues);
-    if (dlist_is_empty(&layer->endings) && dlist_is_empty(&layer->queues.ready))
+    if (endings_is_empty(&layer->endings) && dlist_is_empty(&layer->queues.ready))
         uv_idle_stop(turn);
 }
 
@@ -62,32 +41,24 @@ void layer_wake(struct layer *layer)
         uv_idle_start(&layer->turn, on_turn);
 }
 
-static void end_later(struct layer *layer, struct layer_call *call, enum err err, const char *why)
-{
-    if (call == NULL)
-        return;
-    struct layer_ending *ending = mem_alloc(sizeof(*ending));
-    ending->call = call;
-    ending->err = err;
-    ending->why = why != NULL ? mem_copy_str(why, strlen(why)) : NULL;
-    dlist_append(&layer->endings, &ending->link);
-    layer_wake(layer);
-}
-
 void layer_end(struct layer *layer, struct layer_call *call, enum err err, const char *format, ...)
 {
-    char why[ERR_TEXT_MAX];
     va_list args;
+    if (call == NULL)
+        return;
     va_start(args, format);
     /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): false when several files are analysed */
-    (void)vsnprintf(why, sizeof(why), format, args);
+    endings_add(&layer->endings, call, err, format, args);
     va_end(args);
-    end_later(layer, call, err, why);
+    layer_wake(layer);
 }
 
 void layer_end_ok(struct layer *layer, struct layer_call *call)
 {
-    end_later(layer, call, ERR_OK, NULL);
+    if (call == NULL)
+        return;
+    endings_add_ok(&layer->endings, call);
+    layer_wake(layer);
 }
 
 /* ---- calls to the backend ---- */
@@ -162,8 +133,8 @@ static void on_handle_closed(uv_handle_t *handle)
     struct layer *layer = handle->data;
     if (--layer->open_handles > 0)
         return;
-    run_endings(layer);
-    assert(dlist_is_empty(&layer->endings)); /* nobody may ask a layer that ends */
+    endings_run(&layer->endings);
+    assert(endings_is_empty(&layer->endings)); /* nobody may ask a layer that ends */
     void (*closed)(void *ctx) = layer->closed;
     void *ctx = layer->closed_ctx;
     free_layer(layer);
@@ -206,7 +177,7 @@ enum err layer_open_with(struct layer **out, uv_loop_t *uv, struct layer_config 
     dlist_init(&layer->group_list);
     dlist_init(&layer->singles);
     dlist_init(&layer->ticket_list);
-    dlist_init(&layer->endings);
+    endings_init(&layer->endings);
     strmap_init(&layer->bases);
     strmap_init(&layer->mailboxes);
     strmap_init(&layer->groups);

@@ -11,7 +11,21 @@
 #include <stdio.h>
 
 #include "channel_layer/hub.h"
+#include "channel_layer/layer_groups.h"
 #include "core/mem.h"
+
+struct layer_base {
+    struct strmap_entry by_name;
+    struct dlist link; /* client->bases */
+    struct layer_client *client;
+    char name[NAME_MAX_BYTES + 1];
+};
+
+struct layer_mailbox_watch {
+    struct strmap_entry by_name;
+    struct dlist link; /* layer->mailbox_list */
+    char name[NAME_MAX_BYTES + 1];
+};
 
 static const char some_rest[] = "0000000000000000000";
 static const char first_prefix[] = "specific";

@@ -18,13 +18,10 @@
 
 #include "channel_layer/control.h"
 #include "channel_layer/hub.h"
+#include "channel_layer/layer_groups.h"
 #include "core/mem.h"
 
-enum {
-    MEMBERS_FIRST = 4,
-    EXPIRE_MAX = 1000, /* singles at once; others have their turn then */
-    EXPIRE_PAUSE_MS = 1,
-};
+enum { MEMBERS_FIRST = 4 };
 
 /* A call that waits for JOINING, or for LEAVING, to end. */
 struct group_wait {
@@ -71,7 +68,7 @@ static struct layer_group *make_group(struct layer *layer, struct slice name)
     return group;
 }
 
-static void drop_if_empty(struct layer_group *group)
+void layer_group_drop_if_empty(struct layer_group *group)
 {
     struct layer *layer = group->layer;
     if (group->count > 0 || group->state != GROUP_OUT || !dlist_is_empty(&group->single_list) ||
@@ -206,7 +203,7 @@ static void go_on(struct layer_group *group)
         end_waits(group, &group->joins, ERR_OK, "");  /* those who joined and left already */
         end_waits(group, &group->leaves, ERR_OK, ""); /* others are in it */
     }
-    drop_if_empty(group);
+    layer_group_drop_if_empty(group);
 }
 
 static void on_joined(struct layer_op *op, enum err err, const char *why)
@@ -279,7 +276,7 @@ static void leave(struct group_member *member, struct layer_call *call)
     if (layer->backend == NULL) {
         group->state = group->count > 0 ? GROUP_IN : GROUP_OUT;
         layer_end_ok(layer, call);
-        drop_if_empty(group);
+        layer_group_drop_if_empty(group);
         return;
     }
     if (group->count > 0 && group->state != GROUP_LEAVING) {
@@ -317,88 +314,7 @@ void layer_leave_all(struct layer_client *client)
         leave(CONTAINER_OF(client->members.next, struct group_member, link), NULL);
 }
 
-/* ---- single channels ---- */
-
-static void free_single(struct layer_group *group, struct group_single *single)
-{
-    strmap_remove(&group->singles, &single->by_name);
-    dlist_remove(&single->link);
-    dlist_remove(&single->by_age);
-    mem_free(single);
-}
-
-static struct group_single *find_single(const struct layer_group *group, struct slice channel)
-{
-    struct strmap_entry *entry = strmap_find(&group->singles, channel);
-    return entry != NULL ? CONTAINER_OF(entry, struct group_single, by_name) : NULL;
-}
-
-void layer_group_expire(struct layer_group *group)
-{
-    const uint64_t now_ms = layer_now_ms(group->layer);
-    while (!dlist_is_empty(&group->single_list)) {
-        struct group_single *single =
-            CONTAINER_OF(group->single_list.next, struct group_single, link);
-        if (single->expires_ms > now_ms)
-            return;
-        free_single(group, single);
-    }
-}
-
-static struct group_single *oldest_single(const struct layer *layer)
-{
-    return CONTAINER_OF(layer->singles.next, struct group_single, by_age);
-}
-
-/* It may come too early, since who was the oldest may have gone or begun anew: it looks then. */
-static void set_singles_timer(struct layer *layer, uint64_t least_ms)
-{
-    if (dlist_is_empty(&layer->singles) || uv_is_closing((uv_handle_t *)&layer->singles_timer))
-        return;
-    const uint64_t now_ms = layer_now_ms(layer);
-    const uint64_t due_ms = oldest_single(layer)->expires_ms;
-    const uint64_t in_ms = due_ms > now_ms + least_ms ? due_ms - now_ms : least_ms;
-    uv_timer_start(&layer->singles_timer, layer_on_singles_timer, in_ms, 0);
-}
-
-void layer_on_singles_timer(uv_timer_t *timer)
-{
-    struct layer *layer = timer->data;
-    const uint64_t now_ms = layer_now_ms(layer);
-    for (unsigned i = 0; i < EXPIRE_MAX && !dlist_is_empty(&layer->singles); i++) {
-        struct group_single *single = oldest_single(layer);
-        struct layer_group *group = single->group;
-        if (single->expires_ms > now_ms)
-            break;
-        free_single(group, single);
-        drop_if_empty(group);
-    }
-    set_singles_timer(layer, EXPIRE_PAUSE_MS);
-}
-
-/* Adding it again begins its time anew. */
-static void add_single(struct layer_group *group, struct slice channel)
-{
-    struct layer *layer = group->layer;
-    layer_group_expire(group);
-    struct group_single *single = find_single(group, channel);
-    if (single == NULL) {
-        single = mem_alloc(sizeof(*single) + channel.len);
-        memcpy(single->name_bytes, channel.ptr, channel.len);
-        single->name = slice_make(single->name_bytes, channel.len);
-        single->group = group;
-        dlist_init(&single->link);
-        dlist_init(&single->by_age);
-        strmap_add(&group->singles, &single->by_name, single->name);
-    }
-    dlist_remove(&single->link);
-    dlist_append(&group->single_list, &single->link);
-    dlist_remove(&single->by_age);
-    dlist_append(&layer->singles, &single->by_age); /* all live equally long */
-    single->expires_ms = layer_now_ms(layer) + (uint64_t)layer->config->group_expiry_s * 1000;
-    if (!uv_is_active((uv_handle_t *)&layer->singles_timer))
-        set_singles_timer(layer, 0);
-}
+/* ---- channels that anybody adds and takes out ---- */
 
 void layer_group_add(struct layer_client *client, struct slice group, struct slice channel,
                      struct layer_call *call)
@@ -414,7 +330,7 @@ void layer_group_add(struct layer_client *client, struct slice group, struct sli
                                  &layer_op_new(layer, call, NULL)->call);
     } else {
         if (!layer_is_mailbox_here(layer, channel)) /* else of a client that is gone */
-            add_single(make_group(layer, group), channel);
+            layer_single_add(make_group(layer, group), channel);
         layer_end_ok(layer, call);
     }
 }
@@ -474,10 +390,10 @@ void layer_group_discard(struct layer_client *client, struct slice group, struct
         return;
     }
     struct layer_group *g = layer_find_group(layer, group);
-    struct group_single *single = g != NULL ? find_single(g, channel) : NULL;
+    struct group_single *single = g != NULL ? layer_single_find(g, channel) : NULL;
     if (single != NULL) {
-        free_single(g, single);
-        drop_if_empty(g);
+        layer_single_free(g, single);
+        layer_group_drop_if_empty(g);
     }
     layer_end_ok(layer, call);
 }
@@ -501,7 +417,7 @@ void layer_groups(struct layer *layer,
         const uint64_t members = group->singles.count + (group->count > 0 ? 1 : 0);
         if (members > 0)
             visit(ctx, group->name, members);
-        drop_if_empty(group);
+        layer_group_drop_if_empty(group);
     }
     layer_end_ok(layer, call);
 }
@@ -525,10 +441,11 @@ void layer_forget_groups(struct layer *layer)
             continue; /* those joins came after the flush was asked for */
         remove_all_members(group);
         while (!dlist_is_empty(&group->single_list))
-            free_single(group, CONTAINER_OF(group->single_list.next, struct group_single, link));
+            layer_single_free(group,
+                              CONTAINER_OF(group->single_list.next, struct group_single, link));
         if (group->state == GROUP_IN)
             group->state = GROUP_OUT; /* Redis has forgotten it, too */
-        drop_if_empty(group);
+        layer_group_drop_if_empty(group);
     }
 }
 

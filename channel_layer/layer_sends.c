@@ -10,6 +10,7 @@
 
 #include "channel_layer/deliveries.h"
 #include "channel_layer/hub.h"
+#include "channel_layer/layer_groups.h"
 #include "core/mem.h"
 
 enum { NAME_SHOWN = 120 }; /* bytes of a refused name that an error shows */
@@ -84,6 +85,8 @@ static struct slice id_key(const uint64_t *id)
     return slice_make(id, sizeof(*id));
 }
 
+static void on_ticket_timer(uv_timer_t *timer);
+
 static struct layer_ticket *make_ticket(struct layer *layer, const struct layer_client *client,
                                         struct layer_call *call)
 {
@@ -93,7 +96,7 @@ static struct layer_ticket *make_ticket(struct layer *layer, const struct layer_
     ticket->client = client;
     ticket->call = call;
     if (dlist_is_empty(&layer->ticket_list))
-        uv_timer_start(&layer->ticket_timer, layer_on_ticket_timer, LAYER_TICKET_MS, 0);
+        uv_timer_start(&layer->ticket_timer, on_ticket_timer, LAYER_TICKET_MS, 0);
     dlist_append(&layer->ticket_list, &ticket->link);
     strmap_add(&layer->tickets, &ticket->by_id, id_key(&ticket->id));
     return ticket;
@@ -115,7 +118,7 @@ static void end_ticket(struct layer *layer, struct layer_ticket *ticket, enum er
     mem_free(ticket);
 }
 
-void layer_on_ticket_timer(uv_timer_t *timer)
+static void on_ticket_timer(uv_timer_t *timer)
 {
     struct layer *layer = timer->data;
     const uint64_t now_ms = layer_now_ms(layer);
@@ -123,7 +126,7 @@ void layer_on_ticket_timer(uv_timer_t *timer)
         struct layer_ticket *ticket =
             CONTAINER_OF(layer->ticket_list.next, struct layer_ticket, link);
         if (ticket->deadline_ms > now_ms) {
-            uv_timer_start(timer, layer_on_ticket_timer, ticket->deadline_ms - now_ms, 0);
+            uv_timer_start(timer, on_ticket_timer, ticket->deadline_ms - now_ms, 0);
             return;
         }
         end_ticket(layer, ticket, ERR_OK);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/peer.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "channel_layer/peer_layer.h"
 #include "core/log.h"
 #include "core/mem.h"
 

@@ -27,7 +27,6 @@
 #include "core/buf.h"
 #include "core/dlist.h"
 #include "core/err.h"
-#include "core/strmap.h"
 #include "core/wheel.h"
 #include "core/writer.h"
 
@@ -41,16 +40,7 @@ enum {
 
 enum peer_state { PEER_GREETING, PEER_OPEN, PEER_CLOSED };
 
-struct peer;
-
-/* One layer that the peer has opened. */
-struct peer_layer {
-    struct layer_client client;
-    struct peer *peer;
-    struct strmap by_req;   /* struct peer_receive */
-    struct strmap by_token; /* the same */
-    uint32_t number;
-};
+struct peer_layer;
 
 struct peer {
     struct dlist link;   /* node_peers.list */
@@ -88,7 +78,7 @@ void peer_resume(struct peer *peer);
 /* Ends it now; @why is for the log. Does nothing when it is closed. */
 void peer_close(struct peer *peer, const char *why);
 
-/* ---- for peer_requests.c ---- */
+/* ---- between its parts: peer_requests.c, peer_layer.h, peer_answers.h ---- */
 
 /* Handles a record. False: the peer was closed. */
 bool peer_handle(struct peer *peer, const struct layer_record *record);

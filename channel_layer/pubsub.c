@@ -127,19 +127,6 @@ void pubsub_set_deadline(struct pubsub_backend *b)
     uv_timer_start(&b->deadline, on_deadline, due_ms > now_ms ? due_ms - now_ms : 0, 0);
 }
 
-bool pubsub_notice(struct pubsub_backend *b, struct pubsub_notice *notice, uint64_t *held_back)
-{
-    const uint64_t now_ms = uv_now(b->uv);
-    if (now_ms < notice->next_ms) {
-        notice->held_back++;
-        return false;
-    }
-    *held_back = notice->held_back;
-    notice->held_back = 0;
-    notice->next_ms = now_ms + PUBSUB_NOTICE_MS;
-    return true;
-}
-
 /* ---- single channels, flush ---- */
 
 static void pubsub_add(struct backend *base, struct slice group, struct slice channel,
@@ -206,8 +193,7 @@ static void on_part_closed(void *ctx)
     void (*const closed)(void *ctx) = b->closed;
     void *const closed_ctx = b->closed_ctx;
     free_backend(b);
-    if (closed != NULL)
-        closed(closed_ctx);
+    closed(closed_ctx);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -217,8 +203,6 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void close_link(struct pubsub_backend *b, struct redis_link *link)
 {
-    if (link == NULL)
-        return;
     b->open_handles++;
     redis_link_close(link, on_part_closed, b);
 }
@@ -285,8 +269,7 @@ void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link)
 static void on_command_up(void *ctx, bool is_first)
 {
     struct pubsub_shard *shard = ctx;
-    if (shard->subscriber.link != NULL)
-        pubsub_hurry(shard, shard->subscriber.link);
+    pubsub_hurry(shard, shard->subscriber.link);
     if (!is_first)
         layer_stats(shard->backend->base.layer)->reconnects++;
     log_event(LOG_INFO, "layer.redis.up", "host=%s version=%u", shard->host->text,
@@ -332,17 +315,15 @@ static const struct backend_ops pubsub_ops = {
     .close = pubsub_close,
 };
 
-static enum err open_shard(struct pubsub_backend *b, unsigned index)
+static void open_shard(struct pubsub_backend *b, unsigned index)
 {
     struct pubsub_shard *shard = &b->shards[index];
     shard->backend = b;
     shard->host = &b->config->hosts[index];
     b->shard_count = index + 1;
     pubsub_nodes_init(shard);
-    const enum err err = redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms,
-                                         &command_ops, shard);
-    const enum err other = pubsub_subscriber_open(shard);
-    return err != ERR_OK ? err : other;
+    redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms, &command_ops, shard);
+    pubsub_subscriber_open(shard);
 }
 
 static void init_backend(struct pubsub_backend *b)
@@ -375,13 +356,8 @@ enum err pubsub_backend_open(struct backend **out, struct layer *layer, uv_loop_
     b->config = config;
     init_backend(b);
     b->shards = mem_alloc(config->host_count * sizeof(*b->shards));
-    for (unsigned i = 0; i < config->host_count; i++) {
-        const enum err err = open_shard(b, i);
-        if (err != ERR_OK) {
-            close_all(b); /* what is open ends in the loop; nobody waits for it */
-            return err_fail(why, err, "%s: %s", config->hosts[i].text, err_str(err));
-        }
-    }
+    for (unsigned i = 0; i < config->host_count; i++)
+        open_shard(b, i);
     *out = &b->base;
     return ERR_OK;
 }

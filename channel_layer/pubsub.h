@@ -29,6 +29,7 @@
 
 #include "channel_layer/backend.h"
 #include "channel_layer/endings.h"
+#include "channel_layer/notice.h"
 #include "channel_layer/pubsub_nodes.h"
 #include "channel_layer/pubsub_normal.h"
 #include "channel_layer/pubsub_promises.h"
@@ -43,13 +44,6 @@
 enum {
     PUBSUB_PREFIX_MAX = 256,
     PUBSUB_NAME_MAX = PUBSUB_PREFIX_MAX + NAME_MAX_BYTES + 16, /* bytes of a name in Redis */
-    PUBSUB_NOTICE_MS = 10000, /* between two log lines of one kind */
-};
-
-/* What would be logged too often. */
-struct pubsub_notice {
-    uint64_t next_ms;
-    uint64_t held_back;
 };
 
 struct pubsub_shard {
@@ -78,9 +72,9 @@ struct pubsub_backend {
     uv_timer_t deadline; /* of the oldest that returns, was promised or is held */
     uv_timer_t tick;
     unsigned ticks;
-    struct pubsub_notice decode_notice;
-    struct pubsub_notice full_notice;
-    struct pubsub_notice refuse_notice;
+    struct notice decode_notice;
+    struct notice full_notice;
+    struct notice refuse_notice;
     unsigned shard_count;
     struct pubsub_shard *shards;
     unsigned open_handles; /* links and handles of which the end was not told yet */
@@ -118,10 +112,10 @@ void pubsub_hurry(struct pubsub_shard *shard, struct redis_link *link);
 void pubsub_wake_turn(struct pubsub_backend *b);
 void pubsub_set_deadline(struct pubsub_backend *b);
 
-/* Whether this one may be logged; then @held_back is how many were not since the last. */
-bool pubsub_notice(struct pubsub_backend *b, struct pubsub_notice *notice, uint64_t *held_back);
+/* ---- sending (pubsub_send.c, pubsub_group_send.c) ---- */
 
-/* ---- sending (pubsub_send.c) ---- */
+void pubsub_send(struct backend *base, struct slice channel, struct slice body,
+                 struct layer_call *call);
 
 /* A group_send on its way: held until all nodes are back, or until the group is subscribed to
  * again, or published and yet to come back. */
@@ -141,8 +135,6 @@ struct pubsub_group_send {
     bool is_lost;     /* the connection by which it was to come back is lost, and it had not come */
 };
 
-void pubsub_send(struct backend *base, struct slice channel, struct slice body,
-                 struct layer_call *call);
 void pubsub_group_send(struct backend *base, struct slice group, struct slice body,
                        struct layer_call *call, struct backend_own *own);
 /* A publication arrived and was delivered. */

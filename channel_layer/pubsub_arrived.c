@@ -25,7 +25,7 @@ static bool open_body(struct pubsub_shard *shard, struct slice name, struct slic
     if (wire_open(&b->wire, &message, &b->body, payload, (uint64_t)now.tv_sec, &why) == ERR_OK)
         return true;
     layer_stats(b->base.layer)->dropped_undecodable++;
-    if (pubsub_notice(b, &b->decode_notice, &held_back))
+    if (notice_is_due(&b->decode_notice, uv_now(b->uv), &held_back))
         log_event(LOG_WARN, "layer.pubsub.undecodable",
                   "host=%s name=\"%.*s\" bytes=%zu why=\"%s\" held_back=%" PRIu64,
                   shard->host->text, (int)(name.len < 200 ? name.len : 200), (const char *)name.ptr,

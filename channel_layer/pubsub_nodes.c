@@ -248,7 +248,7 @@ static void on_announced(void *ctx, enum err err, const redisReply *reply, const
     else
         n->own = reply->type == REDIS_REPLY_ERROR ? OWN_REFUSED : OWN_IN;
     const struct slice text = nodes_name(shard, &name);
-    if (n->own == OWN_REFUSED && pubsub_notice(b, &b->refuse_notice, &held_back))
+    if (n->own == OWN_REFUSED && notice_is_due(&b->refuse_notice, uv_now(b->uv), &held_back))
         log_event(LOG_WARN, "layer.pubsub.refused", "name=\"%.*s\" why=\"%s\" held_back=%" PRIu64,
                   (int)text.len, (const char *)text.ptr, why, held_back);
     look(shard);

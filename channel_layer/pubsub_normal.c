@@ -117,7 +117,7 @@ void pubsub_normal_arrived(struct pubsub_backend *b, struct pubsub_normal *norma
         return;
     }
     layer_stats(b->base.layer)->dropped_full++;
-    if (pubsub_notice(b, &b->full_notice, &held_back))
+    if (notice_is_due(&b->full_notice, uv_now(b->uv), &held_back))
         log_event(LOG_WARN, "layer.pubsub.full",
                   "channel=\"%.*s\" waiting=%u text=\"messages come faster than they are received: "
                   "the newest are dropped\" held_back=%" PRIu64,

@@ -134,7 +134,7 @@ static void refuse(const struct pubsub_command *command, struct pubsub_sub *sub,
         pubsub_sub_changed(sub);
         return;
     }
-    if (pubsub_notice(b, &b->refuse_notice, &held_back))
+    if (notice_is_due(&b->refuse_notice, uv_now(b->uv), &held_back))
         log_event(LOG_WARN, "layer.pubsub.refused", "name=\"%.*s\" why=\"%s\" held_back=%" PRIu64,
                   (int)sub->name.len, (const char *)sub->name.ptr, why, held_back);
     if (!dlist_is_empty(&sub->waits))
@@ -343,7 +343,7 @@ static const struct redis_link_ops subscriber_ops = {
     .push = on_push,
 };
 
-enum err pubsub_subscriber_open(struct pubsub_shard *shard)
+void pubsub_subscriber_open(struct pubsub_shard *shard)
 {
     struct pubsub_backend *b = shard->backend;
     struct pubsub_subscriber *s = &shard->subscriber;
@@ -351,8 +351,7 @@ enum err pubsub_subscriber_open(struct pubsub_shard *shard)
     strmap_init(&s->patterns);
     dlist_init(&s->changed);
     dlist_init(&s->deferred);
-    return redis_link_open(&s->link, b->uv, shard->host, b->config->timeout_ms, &subscriber_ops,
-                           shard);
+    redis_link_open(&s->link, b->uv, shard->host, b->config->timeout_ms, &subscriber_ops, shard);
 }
 
 static void free_all(struct strmap *map)

@@ -67,7 +67,7 @@ struct pubsub_sub {
     char name_bytes[];
 };
 
-enum err pubsub_subscriber_open(struct pubsub_shard *shard) MUST_CHECK;
+void pubsub_subscriber_open(struct pubsub_shard *shard);
 /* After the link is closed. */
 void pubsub_subscriber_deinit(struct pubsub_subscriber *s);
 

@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/redis.h"
 
+#include "channel_layer/redis_flush.h"
 #include "channel_layer/shard.h"
 #include "core/digest.h"
 #include "core/log.h"
 #include "core/mem.h"
-#include "core/text.h"
-
-#include <hiredis/hiredis.h>
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
 enum {
     TICK_MS = 500,
@@ -22,76 +17,6 @@ enum {
     SEALED_KEEP = 1024 * 1024, /* bytes of a scratch buffer that are kept from turn to turn */
     ARGV_MAX = 16 * 1024,      /* words of a command: more than any has */
 };
-
-/* ---- keys, scores, numbers as text ---- */
-
-struct slice redis_key(const struct redis_backend *b, struct redis_key *out, const char *a,
-                       struct slice name)
-{
-    const struct slice parts[] = {slice_str(b->config->prefix), slice_str(a), name};
-    out->len = 0;
-    for (unsigned i = 0; i < 3; i++) {
-        assert(parts[i].len < sizeof(out->text) - out->len);
-        if (parts[i].len > 0)
-            memcpy(out->text + out->len, parts[i].ptr, parts[i].len);
-        out->len += parts[i].len;
-    }
-    out->text[out->len] = '\0';
-    return slice_make(out->text, out->len);
-}
-
-struct slice redis_number(struct redis_number *out, int64_t number)
-{
-    const int len = snprintf(out->text, sizeof(out->text), "%" PRId64, number);
-    return slice_make(out->text, (size_t)len);
-}
-
-double redis_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-struct slice redis_score(struct redis_backend *b, struct redis_number *out)
-{
-    enum { TURNED_BACK_S = 60, PER_S = 1000 * 1000 };
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t score_us = (int64_t)now.tv_sec * PER_S + now.tv_nsec / 1000;
-    /* A clock that was set back by much is believed: scores of the future would never be trimmed.
-     */
-    if (score_us <= b->last_score_us &&
-        score_us > b->last_score_us - (int64_t)TURNED_BACK_S * PER_S)
-        score_us = b->last_score_us + 1; /* a double of today resolves 0.24 µs */
-    b->last_score_us = score_us;
-    int len = snprintf(out->text, sizeof(out->text), "%" PRId64 ".%06" PRId64, score_us / PER_S,
-                       score_us % PER_S);
-    while (out->text[len - 1] == '0' && out->text[len - 2] != '.')
-        len--;
-    out->text[len] = '\0';
-    return slice_make(out->text, (size_t)len);
-}
-
-struct slice redis_oldest(struct redis_number *out, unsigned ago_s)
-{
-    return redis_number(out, (int64_t)redis_now() - (int64_t)ago_s);
-}
-
-bool redis_is_own(const struct redis_backend *b, struct slice nonlocal)
-{
-    const size_t len = sizeof(b->own_tail) - 1;
-    return nonlocal.len > len && memcmp(nonlocal.ptr + nonlocal.len - len, b->own_tail, len) == 0;
-}
-
-struct slice redis_aggregate(struct redis_aggregate *out, const char *node, struct slice group)
-{
-    char local[AGGREGATE_MAX + 1];
-    name_aggregate(local, group);
-    const int len = snprintf(out->text, sizeof(out->text), "specific.%s!%s", node, local);
-    out->len = (size_t)len;
-    return slice_make(out->text, out->len);
-}
 
 /* ---- the way of a call ---- */
 
@@ -110,19 +35,6 @@ void redis_tell(struct redis_shard *shard, size_t count, const struct slice *arg
 {
     if (redis_link_command(shard->link, NULL, NULL, 0, count, args) != ERR_OK)
         log_event(LOG_DEBUG, "layer.redis.untold", "host=%s", shard->host->text);
-}
-
-void redis_arg(struct redis_backend *b, struct slice arg)
-{
-    if (buf_append(&b->argv, &arg, sizeof(arg)) != ERR_OK)
-        abort();
-}
-
-enum err redis_give_argv(const struct redis_backend *b, struct redis_link *link,
-                         unsigned timeout_ms, redis_link_done *done, void *ctx)
-{
-    return redis_link_command(link, done, ctx, timeout_ms, b->argv.len / sizeof(struct slice),
-                              (const struct slice *)(const void *)b->argv.ptr);
 }
 
 void redis_end_later(struct redis_backend *b, struct layer_call *call, enum err err,
@@ -147,70 +59,6 @@ void redis_end_refused(struct redis_shard *shard, struct layer_call *call, enum 
     else
         redis_end_later(shard->backend, call, ERR_UNAVAILABLE,
                         "%s: too much waits for this Redis already", shard->host->text);
-}
-
-void redis_begin_again(struct redis_link *link, const char *why)
-{
-    if (redis_link_is_up(link))
-        redis_link_reconnect(link, why);
-}
-
-bool redis_notice(struct redis_backend *b, struct redis_notice *notice, uint64_t *held_back)
-{
-    const uint64_t now_ms = uv_now(b->uv);
-    if (now_ms < notice->next_ms) {
-        notice->held_back++;
-        return false;
-    }
-    *held_back = notice->held_back;
-    notice->held_back = 0;
-    notice->next_ms = now_ms + REDIS_NOTICE_MS;
-    return true;
-}
-
-bool redis_is_late(const struct redis_shard *shard, struct slice key, struct slice score)
-{
-    struct redis_backend *b = shard->backend;
-    uint64_t held_back = 0;
-    double sent = 0;
-    if (!text_read_decimal(&sent, score)) /* "inf" is no time */
-        return false;
-    const double age_s = redis_now() - sent;
-    if (age_s <= (double)b->config->expiry_s + REDIS_LATE_S)
-        return false;
-    layer_stats(b->base.layer)->dropped_expired++;
-    if (redis_notice(b, &b->late_notice, &held_back))
-        log_event(LOG_WARN, "layer.message",
-                  "host=%s key=%.*s held_back=%" PRIu64
-                  " text=\"a message was dropped: it is %.0f s old, if the clocks of this host and "
-                  "of its sender are right, and the expiry is %u s\"",
-                  shard->host->text, (int)key.len, (const char *)key.ptr, held_back, age_s,
-                  b->config->expiry_s);
-    return true;
-}
-
-static bool is_text(const struct redisReply *reply)
-{
-    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_DOUBLE;
-}
-
-bool redis_next_pair(const struct redisReply *reply, size_t *at, struct redis_pair *pair)
-{
-    const struct redisReply *list = reply;
-    size_t first = *at;
-    if (*at < reply->elements && reply->element[*at]->type == REDIS_REPLY_ARRAY) {
-        list = reply->element[*at];
-        first = 0;
-        *at += 1;
-    } else {
-        *at += 2;
-    }
-    if (list->elements < first + 2 || !is_text(list->element[first]) ||
-        !is_text(list->element[first + 1]))
-        return false;
-    pair->member = slice_make(list->element[first]->str, list->element[first]->len);
-    pair->score = slice_make(list->element[first + 1]->str, list->element[first + 1]->len);
-    return true;
 }
 
 void redis_count_reconnect(struct redis_backend *b, bool is_first)
@@ -259,7 +107,7 @@ static void free_backend(struct redis_backend *b)
     buf_deinit(&b->sealed);
     buf_deinit(&b->body);
     buf_deinit(&b->scratch);
-    buf_deinit(&b->argv);
+    redis_argv_deinit(&b->argv);
     mem_free(b->shards);
     mem_free(b);
 }
@@ -273,8 +121,7 @@ static void on_part_closed(struct redis_backend *b)
     void (*const closed)(void *ctx) = b->closed;
     void *const ctx = b->closed_ctx;
     free_backend(b);
-    if (closed != NULL)
-        closed(ctx);
+    closed(ctx);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -289,8 +136,6 @@ static void on_link_closed(void *ctx)
 
 static void close_link(struct redis_backend *b, struct redis_link *link)
 {
-    if (link == NULL)
-        return;
     b->open_handles++;
     redis_link_close(link, on_link_closed, b);
 }
@@ -306,7 +151,8 @@ static void close_all(struct redis_backend *b)
     for (unsigned i = 0; i < b->shard_count; i++) {
         close_link(b, b->shards[i].link);
         close_link(b, b->shards[i].reader.link);
-        close_link(b, b->shards[i].normal.link);
+        if (b->shards[i].normal.link != NULL)
+            close_link(b, b->shards[i].normal.link);
     }
 }
 
@@ -445,7 +291,7 @@ static const struct backend_ops redis_ops = {
     .close = redis_close,
 };
 
-static enum err open_shard(struct redis_shard *shard, struct redis_backend *b, unsigned index)
+static void open_shard(struct redis_shard *shard, struct redis_backend *b, unsigned index)
 {
     shard->backend = b;
     shard->index = index;
@@ -455,9 +301,8 @@ static enum err open_shard(struct redis_shard *shard, struct redis_backend *b, u
     redis_upkeep_init(shard);
     redis_settle_init(shard);
     b->shard_count = index + 1;
-    const enum err err = redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms,
-                                         &command_ops, shard);
-    return err == ERR_OK ? redis_reader_open(shard) : err;
+    redis_link_open(&shard->link, b->uv, shard->host, b->config->timeout_ms, &command_ops, shard);
+    redis_reader_open(shard);
 }
 
 enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t *uv,
@@ -468,8 +313,8 @@ enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t
         return err_fail(why, ERR_INVALID, "prefix is longer than %d bytes", REDIS_PREFIX_MAX);
     assert(config->host_count > 0 && strlen(node) == NODE_ID_CHARS);
     struct redis_backend *b = mem_alloc(sizeof(*b));
-    buf_init(&b->argv, ARGV_MAX * sizeof(struct slice));
-    if (buf_reserve(&b->argv, ARGV_MAX * sizeof(struct slice)) != ERR_OK) { /* then there is room */
+    redis_argv_init(&b->argv, ARGV_MAX);
+    if (redis_argv_reserve(&b->argv, ARGV_MAX) != ERR_OK) { /* then there is room */
         mem_free(b);
         return err_fail(why, ERR_NOMEM, "no memory for a layer");
     }
@@ -496,13 +341,8 @@ enum err redis_backend_open(struct backend **out, struct layer *layer, uv_loop_t
     redis_set_tick(b, TICK_MS);
 
     b->shards = mem_alloc(config->host_count * sizeof(*b->shards));
-    for (unsigned i = 0; i < config->host_count; i++) {
-        const enum err err = open_shard(&b->shards[i], b, i);
-        if (err != ERR_OK) {
-            close_all(b); /* what is open ends in the loop; nobody waits for it */
-            return err_fail(why, err, "%s: %s", config->hosts[i].text, err_str(err));
-        }
-    }
+    for (unsigned i = 0; i < config->host_count; i++)
+        open_shard(&b->shards[i], b, i);
     *out = &b->base;
     return ERR_OK;
 }

@@ -229,9 +229,7 @@ static enum err start(struct redis_conn *c, struct err_text *why)
         return dial(c, host->host, host->port, host->unix_path, why);
     const struct redis_sentinel_how how = {
         .host = host, .timeout_ms = c->how.timeout_ms, .first = c->how.sentinel};
-    const enum err err = redis_sentinel_ask(&c->sentinel, c->uv, &how, &sentinel_ops, c);
-    if (err != ERR_OK)
-        return err_fail(why, err, "no sentinel is named");
+    redis_sentinel_ask(&c->sentinel, c->uv, &how, &sentinel_ops, c);
     c->parts++;
     return ERR_OK;
 }

@@ -53,9 +53,8 @@ typedef void redis_link_done(void *ctx, enum err err, const struct redisReply *r
                              const char *why);
 
 /* @host stays the caller's until closed. @timeout_ms bounds connecting and every command. */
-enum err redis_link_open(struct redis_link **out, uv_loop_t *uv, const struct redis_host *host,
-                         unsigned timeout_ms, const struct redis_link_ops *ops,
-                         void *ctx) MUST_CHECK;
+void redis_link_open(struct redis_link **out, uv_loop_t *uv, const struct redis_host *host,
+                     unsigned timeout_ms, const struct redis_link_ops *ops, void *ctx);
 
 /* Sends one command (@args are copied). @done may be NULL: the reply is of no interest.
  * @timeout_ms: 0 for the link's own, UINT32_MAX for none (a command that blocks in Redis). The

@@ -53,8 +53,7 @@ void redis_members_init(struct redis_members *m)
     strmap_init(&m->groups);
     dlist_init(&m->order);
     m->cursor = &m->order;
-    buf_init(&m->registered, NAMES_MAX);
-    buf_init(&m->unregistered, NAMES_MAX);
+    redis_registry_init(&m->registry);
 }
 
 static void drop_membership(struct redis_members *m, struct redis_membership *ms)
@@ -71,8 +70,7 @@ void redis_members_deinit(struct redis_members *m)
     while (!dlist_is_empty(&m->order))
         drop_membership(m, CONTAINER_OF(m->order.next, struct redis_membership, link));
     strmap_deinit(&m->groups);
-    buf_deinit(&m->registered);
-    buf_deinit(&m->unregistered);
+    redis_registry_deinit(&m->registry);
 }
 
 bool redis_members_has_any(const struct redis_shard *shard)
@@ -232,35 +230,23 @@ static void tell_members(struct redis_batch *batch, struct slice key)
     struct redis_backend *b = batch->shard->backend;
     struct redis_number now;
     const struct slice score = redis_score(b, &now);
-    b->argv.len = 0;
-    redis_arg(b, slice_str(batch->is_add ? "ZADD" : "ZREM"));
-    redis_arg(b, key);
+    redis_argv_begin(&b->argv);
+    redis_argv_add(&b->argv, slice_str(batch->is_add ? "ZADD" : "ZREM"));
+    redis_argv_add(&b->argv, key);
     for (uint32_t at = 0; at < batch->members.len;) {
         uint16_t len = 0;
         memcpy(&len, batch->members.ptr + at, sizeof(len));
         at += (uint32_t)sizeof(len);
         if (batch->is_add)
-            redis_arg(b, score);
-        redis_arg(b, slice_make(batch->members.ptr + at, len));
+            redis_argv_add(&b->argv, score);
+        redis_argv_add(&b->argv, slice_make(batch->members.ptr + at, len));
         at += len;
     }
     batch->left++;
-    if (redis_give_argv(b, batch->shard->link, 0, on_told, batch) != ERR_OK) {
+    if (redis_argv_give(&b->argv, batch->shard->link, 0, on_told, batch) != ERR_OK) {
         batch->left--;
         fail_batch(batch, ERR_UNAVAILABLE, "too much waits for this Redis already");
     }
-}
-
-/* Keeps the group's name for the node's own set, which the turn writes once. A name that finds no
- * room is not swept after a crash; its membership expires. */
-static void note_name(struct buf *names, struct slice group)
-{
-    const uint8_t len = (uint8_t)group.len;
-    if (buf_reserve(names, group.len + 1) != ERR_OK)
-        return;
-    names->ptr[names->len] = len;
-    memcpy(names->ptr + names->len + 1, group.ptr, group.len);
-    names->len += (uint32_t)group.len + 1;
 }
 
 static void tell_batch(struct redis_batch *batch)
@@ -284,52 +270,13 @@ static void tell_batch(struct redis_batch *batch)
         }
     }
     if (batch->has_own && batch->err == ERR_OK)
-        note_name(batch->is_add ? &m->registered : &m->unregistered, batch->group);
+        redis_registry_note(&m->registry, batch->group, batch->is_add);
     if (--batch->left > 0)
         return;
     /* Nothing of it was given. Who asks for something else may be our caller, and no call ends
      * inside another. */
     dlist_append(&b->batches.refused, &batch->link);
     redis_wake_turn(b);
-}
-
-static void tell_names(struct redis_shard *shard, const char *command, struct buf *names)
-{
-    struct redis_backend *b = shard->backend;
-    struct redis_key text;
-    const struct slice key = redis_key(b, &text, ":channelsd:groups:", slice_str(b->node));
-    uint32_t at = 0;
-    while (at < names->len) {
-        b->argv.len = 0;
-        redis_arg(b, slice_str(command));
-        redis_arg(b, key);
-        for (unsigned i = 0; i < BATCH_MAX && at < names->len; i++) {
-            redis_arg(b, slice_make(names->ptr + at + 1, names->ptr[at]));
-            at += (uint32_t)names->ptr[at] + 1;
-        }
-        if (redis_give_argv(b, shard->link, 0, NULL, NULL) != ERR_OK)
-            break;
-    }
-    buf_deinit(names);
-}
-
-static void tell_registry(struct redis_shard *shard)
-{
-    struct redis_backend *b = shard->backend;
-    struct redis_members *m = &shard->members;
-    if (m->unregistered.len > 0)
-        tell_names(shard, "SREM", &m->unregistered);
-    if (m->registered.len == 0)
-        return;
-    tell_names(shard, "SADD", &m->registered);
-    struct redis_key text;
-    struct redis_number keep;
-    const struct slice args[] = {
-        slice_str("EXPIRE"),
-        redis_key(b, &text, ":channelsd:groups:", slice_str(b->node)),
-        redis_number(&keep, redis_upkeep_keep_s(shard)),
-    };
-    redis_tell(shard, 3, args);
 }
 
 static void flush_once(struct redis_backend *b)
@@ -339,7 +286,7 @@ static void flush_once(struct redis_backend *b)
     while (!dlist_is_empty(&b->batches.order))
         tell_batch(CONTAINER_OF(b->batches.order.next, struct redis_batch, link));
     for (unsigned i = 0; i < b->shard_count; i++)
-        tell_registry(&b->shards[i]);
+        redis_registry_tell(&b->shards[i]);
     dlist_init(&refused);
     dlist_splice(&refused, &b->batches.refused);
     while ((node = dlist_take_first(&refused)) != NULL)

@@ -17,10 +17,9 @@
 #define CHANNEL_LAYER_REDIS_MEMBERS_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include "core/buf.h"
+#include "channel_layer/redis_registry.h"
 #include "core/dlist.h"
 #include "core/slice.h"
 #include "core/strmap.h"
@@ -39,11 +38,10 @@ struct redis_members {
     struct dlist *cursor; /* of the run: the next one; &order at its end */
     unsigned left;        /* batches of the run that are not answered */
     bool is_running;
-    bool is_asked_again;   /* a run is to follow this one */
-    bool has_failed;       /* a batch of the run did */
-    uint32_t losses;       /* of the shard (redis_settle.h) when the run began */
-    struct buf registered; /* names for the node's set of groups, collected in a turn */
-    struct buf unregistered;
+    bool is_asked_again; /* a run is to follow this one */
+    bool has_failed;     /* a batch of the run did */
+    uint32_t losses;     /* of the shard (redis_settle.h) when the run began */
+    struct redis_registry registry;
 };
 
 /* Of the backend: what this turn is to tell. */

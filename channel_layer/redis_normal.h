@@ -11,7 +11,7 @@
  * message that Redis moved without our learning of it (the connection was cut) is found by
  * comparing that zset with the table of those that we know of. At least once, therefore.
  *
- * Where nothing lies, Redis tells of the next write, as in redis_reader.h; where it cannot, a
+ * Where nothing lies, Redis tells of the next write (redis_tracking.h); where it cannot, a
  * channel that is wanted is looked at ten times a second.
  *
  * Thread: the loop's.

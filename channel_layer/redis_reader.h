@@ -10,9 +10,8 @@
  * one round trip: at once when they are many, else when the next one comes, or within a second.
  * What was handed over and not confirmed to be out is remembered and taken out first by the next
  * connection, so that it is not read again. When nothing is there, Redis tells of the next write
- * (client-side caching: the answer is "cached"); beside that a read every few seconds. Where Redis
- * cannot tell (before 6, or without RESP3), BZPOPMIN waits; what that popped at the moment of a cut
- * is lost, as it is with channels_redis.
+ * (redis_tracking.h); beside that a read every few seconds. Where Redis cannot tell, BZPOPMIN
+ * waits; what that popped at the moment of a cut is lost, as it is with channels_redis.
  *
  * Failures: a member that does not decode is taken out and counted. A key of another type is logged
  * and tried again slowly. A reply that does not come drops the connection.
@@ -26,13 +25,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/buf.h"
 #include "core/slice.h"
 #include "core/strmap.h"
 
 struct backend;
 struct layer_call;
-struct redisReply;
 struct redis_link;
 struct redis_shard;
 struct redis_source;
@@ -49,8 +46,8 @@ struct redis_reader {
     uint64_t retry_ms; /* no BZPOPMIN before */
 };
 
-/* Opens the shard's link. Errors: as redis_link_open(). */
-enum err redis_reader_open(struct redis_shard *shard) MUST_CHECK;
+/* Opens the shard's link. */
+void redis_reader_open(struct redis_shard *shard);
 /* After the link is closed. */
 void redis_reader_deinit(struct redis_shard *shard);
 
@@ -59,10 +56,11 @@ void redis_reader_leave(struct redis_shard *shard);
 
 void redis_watch(struct backend *base, struct slice name, struct layer_call *call);
 
+/* Where Redis does not tell: blocks until something comes, once all keys are empty. A source calls
+ * it when its read is answered. */
+void redis_reader_block(struct redis_shard *shard);
+
 /* Looks after what waits too long. */
 void redis_reader_tick(struct redis_shard *shard, uint64_t now_ms);
-
-/* Whether a push says that keys changed: *@keys is an array of them, or NULL: all did. */
-bool redis_is_invalidation(const struct redisReply *push, const struct redisReply **keys);
 
 #endif

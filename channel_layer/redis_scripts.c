@@ -15,7 +15,6 @@ enum {
     IDLE_MAX = 64,              /* runs kept */
     IDLE_BYTES_MAX = 64 * 1024, /* of each */
     ARGS_MAX = 16 * 1024,       /* of one script */
-    ARGV_MAX = (ARGS_MAX + 3) * (int)sizeof(struct slice),
 };
 
 /* Scores and times are text all the way: a number of Lua would be printed with fewer digits.
@@ -157,7 +156,7 @@ void redis_scripts_init(struct redis_scripts *scripts, uv_loop_t *uv)
 {
     *scripts = (struct redis_scripts){.uv = uv};
     dlist_init(&scripts->idle);
-    buf_init(&scripts->argv, ARGV_MAX);
+    redis_argv_init(&scripts->argv, ARGS_MAX + 3);
     for (unsigned i = 0; i < SCRIPTS; i++) {
         uint8_t digest[DIGEST_SHA1_BYTES];
         digest_sha1(digest, slice_str(texts[i]));
@@ -179,7 +178,7 @@ void redis_scripts_deinit(struct redis_scripts *scripts)
     struct dlist *node = NULL;
     while ((node = dlist_take_first(&scripts->idle)) != NULL)
         free_run(CONTAINER_OF(node, struct script_run, link));
-    buf_deinit(&scripts->argv);
+    redis_argv_deinit(&scripts->argv);
 }
 
 static struct script_run *new_run(struct redis_scripts *scripts)
@@ -235,40 +234,30 @@ static enum err keep_args(struct script_run *run, const struct script_args *args
     return ERR_OK;
 }
 
-static enum err add_arg(struct buf *argv, struct slice arg)
-{
-    return buf_append(argv, &arg, sizeof(arg));
-}
-
 static void on_reply(void *ctx, enum err err, const struct redisReply *reply, const char *why);
 
 /* Gives the run's command to its link. */
 static enum err give_command(struct script_run *run, unsigned timeout_ms)
 {
-    struct buf *argv = &run->scripts->argv;
+    struct redis_argv *argv = &run->scripts->argv;
     char keys[24];
     snprintf(keys, sizeof(keys), "%zu", run->key_count);
-    argv->len = 0;
-    if (buf_reserve(argv, (run->count + 3) * sizeof(struct slice)) != ERR_OK)
+    redis_argv_begin(argv);
+    if (redis_argv_reserve(argv, run->count + 3) != ERR_OK)
         return ERR_NOMEM;
-    enum err err = add_arg(argv, slice_str(run->has_text ? "EVAL" : "EVALSHA"));
-    const char *name = run->has_text ? texts[run->script] : run->scripts->sha[run->script];
-    if (err == ERR_OK)
-        err = add_arg(argv, slice_str(name));
-    if (err == ERR_OK)
-        err = add_arg(argv, slice_str(keys));
+    redis_argv_add(argv, slice_str(run->has_text ? "EVAL" : "EVALSHA"));
+    redis_argv_add(argv,
+                   slice_str(run->has_text ? texts[run->script] : run->scripts->sha[run->script]));
+    redis_argv_add(argv, slice_str(keys));
     const uint8_t *at = run->bytes.ptr;
-    for (size_t i = 0; i < run->count && err == ERR_OK; i++) {
+    for (size_t i = 0; i < run->count; i++) {
         uint32_t len = 0;
         memcpy(&len, run->sizes.ptr + i * sizeof(len), sizeof(len));
-        err = add_arg(argv, slice_make(at, len));
+        redis_argv_add(argv, slice_make(at, len));
         if (len > 0)
             at += len;
     }
-    if (err != ERR_OK)
-        return ERR_NOMEM;
-    const struct slice *args = (const struct slice *)(const void *)argv->ptr;
-    err = redis_link_command(run->redis, on_reply, run, timeout_ms, run->count + 3, args);
+    const enum err err = redis_argv_give(argv, run->redis, timeout_ms, on_reply, run);
     return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 

@@ -15,10 +15,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
+#include "channel_layer/redis_argv.h"
 #include "channel_layer/redis_link.h"
-#include "core/buf.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "core/slice.h"
@@ -48,7 +47,7 @@ struct redis_scripts {
     struct dlist idle; /* struct script_run, to be used again */
     unsigned idle_count;
     size_t held_bytes;
-    struct buf argv; /* struct slice, of the command that is being given */
+    struct redis_argv argv; /* the command that is being given */
 };
 
 /* How one run ended. Everything is borrowed. @err: ERR_OK with @reply, which is no error; else as

@@ -13,7 +13,6 @@
 #include <hiredis/hiredis.h>
 
 #include "channel_layer/redis_link.h"
-#include "channel_layer/redis_words.h"
 #include "core/mem.h"
 
 enum { LEAST_SHARE_MS = 200, NAME_MAX_BYTES_OF_HOST = 255 };
@@ -41,7 +40,7 @@ struct redis_sentinel {
     char said[ERR_TEXT_MAX]; /* what those said that told no address */
 };
 
-static enum err ask_next(struct redis_sentinel *s);
+static void ask_next(struct redis_sentinel *s);
 
 static size_t index_of(const struct redis_sentinel *s)
 {
@@ -81,7 +80,9 @@ static void on_link_closed(void *ctx)
     switch (s->state) {
     case ASK_NEXT:
         s->asked++;
-        if (s->asked == s->host->sentinel_count || ask_next(s) != ERR_OK)
+        if (s->asked < s->host->sentinel_count)
+            ask_next(s);
+        else
             tell(s);
         break;
     case ASK_TELLING:
@@ -171,30 +172,25 @@ static void on_push(void *ctx, const struct redisReply *reply)
 
 static const struct redis_link_ops link_ops = {.up = on_up, .down = on_down, .push = on_push};
 
-static enum err ask_next(struct redis_sentinel *s)
+static void ask_next(struct redis_sentinel *s)
 {
     const struct slice question[] = {slice_str("SENTINEL"), slice_str("get-master-addr-by-name"),
                                      slice_str(s->host->master_name)};
-    enum err err = redis_link_open(&s->link, s->uv, &s->host->sentinels[index_of(s)], s->share_ms,
-                                   &link_ops, s);
-    if (err != ERR_OK)
-        return err;
+    redis_link_open(&s->link, s->uv, &s->host->sentinels[index_of(s)], s->share_ms, &link_ops, s);
     s->state = ASK_OPEN;
-    err = redis_link_command(s->link, on_answer, s, 0, 3, question);
+    const enum err err = redis_link_command(s->link, on_answer, s, 0, 3, question);
     if (err != ERR_OK) {
         note(s, err_str(err));
         leave(s, ASK_NEXT);
     }
-    return ERR_OK;
 }
 
-enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
-                            const struct redis_sentinel_how *how,
-                            const struct redis_sentinel_ops *ops, void *ctx)
+void redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
+                        const struct redis_sentinel_how *how, const struct redis_sentinel_ops *ops,
+                        void *ctx)
 {
     const struct redis_host *host = how->host;
-    if (host->sentinel_count == 0)
-        return ERR_INVALID;
+    assert(host->sentinel_count > 0); /* with a master come sentinels (config_hosts.h) */
     struct redis_sentinel *s = mem_alloc(sizeof(*s));
     s->uv = uv;
     s->host = host;
@@ -203,13 +199,8 @@ enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
     s->first = how->first;
     const size_t share_ms = how->timeout_ms / host->sentinel_count;
     s->share_ms = share_ms > LEAST_SHARE_MS ? (unsigned)share_ms : LEAST_SHARE_MS;
-    const enum err err = ask_next(s);
-    if (err != ERR_OK) {
-        mem_free(s);
-        return err;
-    }
+    ask_next(s);
     *out = s;
-    return ERR_OK;
 }
 
 void redis_sentinel_close(struct redis_sentinel *s)

@@ -15,7 +15,6 @@
 #include <uv.h>
 
 #include "channel_layer/config.h"
-#include "core/err.h"
 
 struct redis_sentinel;
 
@@ -33,10 +32,10 @@ struct redis_sentinel_how {
     size_t first;                  /* which is asked first */
 };
 
-/* @how is copied. Errors: ERR_INVALID (no sentinel), or none could be asked. */
-enum err redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
-                            const struct redis_sentinel_how *how,
-                            const struct redis_sentinel_ops *ops, void *ctx) MUST_CHECK;
+/* @how is copied. */
+void redis_sentinel_ask(struct redis_sentinel **out, uv_loop_t *uv,
+                        const struct redis_sentinel_how *how, const struct redis_sentinel_ops *ops,
+                        void *ctx);
 
 void redis_sentinel_close(struct redis_sentinel *s);
 

@@ -2,13 +2,11 @@
 #include "channel_layer/redis_taken.h"
 
 #include "channel_layer/redis.h"
-#include "core/log.h"
+#include "channel_layer/redis_words.h"
 #include "core/mem.h"
 
 #include <hiredis/hiredis.h>
 
-#include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 enum {
@@ -259,21 +257,12 @@ static void told(struct redis_shard *shard, bool is_done, struct dlist *back)
     redis_wake_turn(shard->backend);
 }
 
-static void report(struct redis_shard *shard, const char *why)
-{
-    struct redis_backend *b = shard->backend;
-    uint64_t held_back = 0;
-    if (redis_notice(b, &b->key_notice, &held_back))
-        log_event(LOG_ERROR, "layer.redis.key", "held_back=%" PRIu64 " text=\"%s\"", held_back,
-                  why);
-}
-
 static void on_handled(void *ctx, enum err err, const redisReply *reply, const char *why)
 {
     struct redis_shard *shard = ctx;
     const bool is_refused = err == ERR_OK && reply->type == REDIS_REPLY_ERROR;
     if (is_refused)
-        report(shard, why);
+        redis_report_refused(shard->backend, why);
     told(shard, err == ERR_OK && !is_refused, &shard->normal.taken.handled);
 }
 
@@ -281,7 +270,7 @@ static void on_returned(void *ctx, const struct script_result *result)
 {
     struct redis_shard *shard = ctx;
     if (result->is_refused)
-        report(shard, result->why);
+        redis_report_refused(shard->backend, result->why);
     told(shard, result->err == ERR_OK, &shard->normal.taken.returning);
 }
 
@@ -290,12 +279,12 @@ static enum err tell_handled(struct redis_shard *shard)
     struct redis_backend *b = shard->backend;
     struct redis_taken_lists *lists = &shard->normal.taken;
     struct redis_key key;
-    b->argv.len = 0;
-    redis_arg(b, slice_str("ZREM"));
-    redis_arg(b, redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)));
+    redis_argv_begin(&b->argv);
+    redis_argv_add(&b->argv, slice_str("ZREM"));
+    redis_argv_add(&b->argv, redis_key(b, &key, ":channelsd:taken:", slice_str(b->node)));
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
-        redis_arg(b, named_of(taken_of(n)));
-    return redis_give_argv(b, shard->link, 0, on_handled, shard);
+        redis_argv_add(&b->argv, named_of(taken_of(n)));
+    return redis_argv_give(&b->argv, shard->link, 0, on_handled, shard);
 }
 
 static enum err tell_returning(struct redis_shard *shard, size_t count)
@@ -306,27 +295,29 @@ static enum err tell_returning(struct redis_shard *shard, size_t count)
     struct redis_key own;
     struct redis_number expiry;
     struct redis_key *keys = mem_alloc(count * sizeof(*keys));
-    b->argv.len = 0;
-    redis_arg(b, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
-    redis_arg(b, redis_key(b, &own, ":channelsd:taken:", slice_str(b->node)));
+    redis_argv_begin(&b->argv);
+    redis_argv_add(&b->argv, redis_key(b, &nodes, ":channelsd:nodes", slice_str("")));
+    redis_argv_add(&b->argv, redis_key(b, &own, ":channelsd:taken:", slice_str(b->node)));
     size_t i = 0;
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next)
-        redis_arg(b, redis_key(b, &keys[i++], "",
-                               slice_make(taken_of(n)->bytes, taken_of(n)->channel_len)));
-    redis_arg(b, slice_str(""));
-    redis_arg(b, redis_number(&expiry, b->config->expiry_s));
+        redis_argv_add(
+            &b->argv,
+            redis_key(b, &keys[i++], "", slice_make(taken_of(n)->bytes, taken_of(n)->channel_len)));
+    redis_argv_add(&b->argv, slice_str(""));
+    redis_argv_add(&b->argv, redis_number(&expiry, b->config->expiry_s));
     for (struct dlist *n = lists->telling.next; n != &lists->telling; n = n->next) {
         const struct redis_taken *t = taken_of(n);
-        redis_arg(b, named_of(t));
-        redis_arg(b, slice_str(t->score));
-        redis_arg(b, slice_make(t->bytes + t->channel_len + 1, t->len - t->channel_len - 1));
+        redis_argv_add(&b->argv, named_of(t));
+        redis_argv_add(&b->argv, slice_str(t->score));
+        redis_argv_add(&b->argv,
+                       slice_make(t->bytes + t->channel_len + 1, t->len - t->channel_len - 1));
     }
     const struct script_args run = {
         .script = SCRIPT_GIVE_BACK,
         .timeout_ms = b->config->timeout_ms,
         .key_count = count + 2,
-        .count = b->argv.len / sizeof(struct slice),
-        .args = (const struct slice *)(const void *)b->argv.ptr,
+        .count = redis_argv_count(&b->argv),
+        .args = redis_argv_words(&b->argv),
     };
     const enum err err = redis_run(shard, &run, on_returned, shard);
     mem_free(keys);
@@ -389,7 +380,7 @@ static void on_compared(void *ctx, enum err err, const redisReply *reply, const 
         return;
     }
     if (reply->type == REDIS_REPLY_ERROR)
-        report(shard, why);
+        redis_report_refused(shard->backend, why);
     const bool has_more = take_cursor(lists, reply);
     struct redis_pair pair;
     for (size_t at = 0; reply->elements == 2 && redis_next_pair(reply->element[1], &at, &pair);)

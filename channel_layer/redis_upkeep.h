@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * redis_upkeep: a node's signs of life in one shard, and what it does for those that are gone.
+ * redis_upkeep: a node's signs of life in one shard.
  *
- * Why: a node that was killed leaves members in groups and messages that it had taken. Whoever sees
- * that its beats have stopped claims it, takes the first out and gives the second back.
+ * Why: whoever sees that a node's beats have stopped claims it and sweeps what it left
+ * (redis_sweep.h). What a node has in Redis lives only as long as somebody looks after it.
  *
  * How: a beat is one script: it writes the time of Redis, and answers whether this node was not
  * known (Redis was emptied, or somebody took us for gone: then all memberships are made again), how
- * many nodes live, and whom it claimed. Each step of a sweep asks in Redis whether the claim still
- * holds, so that a node that comes back in the middle loses nothing that it has made again.
+ * many nodes live, and whom it claimed.
  *
  * Thread: the loop's.
  */
@@ -16,10 +15,7 @@
 #define CHANNEL_LAYER_REDIS_UPKEEP_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#include "channel_layer/names.h"
 
 struct redis_shard;
 
@@ -37,10 +33,7 @@ struct redis_upkeep {
     uint64_t expire_ms;  /* when the node's keys get their time to live again */
     bool is_beating;
     bool has_beaten; /* this node was known once */
-    bool is_sweeping;
     bool is_leaving;
-    char gone[NODE_ID_CHARS + 1]; /* the node that is swept */
-    char cursor[24];              /* in its set of groups */
 };
 
 /* When the first refresh is due. */
@@ -49,6 +42,8 @@ void redis_upkeep_init(struct redis_shard *shard);
 void redis_upkeep_up(struct redis_shard *shard);
 /* Redis may have been emptied: a beat at once, which tells. */
 void redis_upkeep_beat_soon(struct redis_shard *shard);
+/* The next tick beats: there may be another that is gone. */
+void redis_upkeep_beat_next(struct redis_shard *shard);
 /* Not all memberships could be told: once more in a second. */
 void redis_upkeep_run_soon(struct redis_shard *shard);
 void redis_upkeep_tick(struct redis_shard *shard, uint64_t now_ms);

@@ -134,3 +134,27 @@ const struct redisReply *redis_map_get(const struct redisReply *reply, const cha
             return reply->element[i + 1];
     return NULL;
 }
+
+static bool is_bytes(const struct redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_DOUBLE;
+}
+
+bool redis_next_pair(const struct redisReply *reply, size_t *at, struct redis_pair *pair)
+{
+    const struct redisReply *list = reply;
+    size_t first = *at;
+    if (*at < reply->elements && reply->element[*at]->type == REDIS_REPLY_ARRAY) {
+        list = reply->element[*at];
+        first = 0;
+        *at += 1;
+    } else {
+        *at += 2;
+    }
+    if (list->elements < first + 2 || !is_bytes(list->element[first]) ||
+        !is_bytes(list->element[first + 1]))
+        return false;
+    pair->member = slice_make(list->element[first]->str, list->element[first]->len);
+    pair->score = slice_make(list->element[first + 1]->str, list->element[first + 1]->len);
+    return true;
+}

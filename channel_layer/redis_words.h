@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * redis_words: what an error of Redis means, for the program and for people.
+ * redis_words: what an answer of Redis says, and what an error means, for the program and for
+ * people.
  *
- * Why: "MOVED 1234 10.0.0.5:6379" tells a user nothing; and Redis repeats arguments in some errors,
- * among which is a password at times.
+ * Why: answers have other forms in RESP2 and RESP3. "MOVED 1234 10.0.0.5:6379" tells a user
+ * nothing; and Redis repeats arguments in some errors, among which is a password at times.
  *
  * Thread: any.
  */
@@ -12,6 +13,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "core/slice.h"
 
 struct redisReply;
 
@@ -39,5 +42,13 @@ bool redis_is_text(const struct redisReply *reply, const char *text);
 
 /* The value behind @key in @reply: a map, or an array of pairs; NULL without it. */
 const struct redisReply *redis_map_get(const struct redisReply *reply, const char *key);
+
+/* The next member and score of an answer WITHSCORES, in either form (RESP3: pairs); begin with
+ * *@at = 0. */
+struct redis_pair {
+    struct slice member;
+    struct slice score;
+};
+bool redis_next_pair(const struct redisReply *reply, size_t *at, struct redis_pair *pair);
 
 #endif

@@ -19,8 +19,6 @@ enum {
     /* Containers in the top one that msgpack of Python decodes; in JSON it gives up a few earlier.
      */
     WIRE_READ_DEPTH_MAX = 1023,
-    /* Digits of an integer: more are refused by Python's int(). */
-    WIRE_DIGITS_MAX = 4300,
 };
 
 /* A body with what is to be put in. Names are valid UTF-8. */

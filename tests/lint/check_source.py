@@ -16,9 +16,9 @@ MAX_LINES = 600
 
 # Parsers and writers of protocols: bytes in, bytes out.
 SANS_IO = {
-    "base64", "buf", "chain", "control", "fernet", "layer_proto", "link_proto", "log_format", "names", "pack", "pattern",
-    "shard", "strmap", "text", "wheel", "wire", "wire_body", "wire_json", "wire_json_write", "wire_msgpack", "ws_frame",
-    "ws_handshake", "ws_reader",
+    "base64", "buf", "chain", "control", "fernet", "json_walk", "layer_proto", "link_proto", "log_format", "names", "pack",
+    "pattern", "shard", "strmap", "text", "wheel", "wire", "wire_body", "wire_json", "wire_json_write", "wire_msgpack",
+    "ws_frame", "ws_handshake", "ws_reader",
 }  # fmt: skip
 IO_HEADERS = re.compile(r"uv\.h|sys/socket\.h|sys/un\.h|netinet/.*|arpa/inet\.h|unistd\.h|sys/time\.h|poll\.h")
 IO_CALLS = re.compile(r"(?<![\w.>])(time|clock|clock_gettime|gettimeofday|uv_\w+)\s*\(")

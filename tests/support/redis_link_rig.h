@@ -112,8 +112,7 @@ static inline void rig_init(struct rig *rig)
 
 static inline void rig_open(struct rig *rig, unsigned timeout_ms)
 {
-    assert_int_equal(redis_link_open(&rig->link, &rig->loop, &rig->host, timeout_ms, &rig_ops, rig),
-                     ERR_OK);
+    redis_link_open(&rig->link, &rig->loop, &rig->host, timeout_ms, &rig_ops, rig);
 }
 
 /* To a port of 127.0.0.1. */

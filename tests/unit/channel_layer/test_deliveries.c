@@ -3,6 +3,7 @@
  * What a message with very many names costs.
  */
 #include "channel_layer/deliveries.h"
+#include "channel_layer/layer_groups.h"
 
 #include "tests/support/layer_fixture.h"
 

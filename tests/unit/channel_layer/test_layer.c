@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "channel_layer/layer.h"
+#include "channel_layer/layer_groups.h"
 
 #include "tests/support/layer_fixture.h"
 

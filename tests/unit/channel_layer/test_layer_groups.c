@@ -4,6 +4,7 @@
  * comes while a command is under way; and what arrives from there.
  */
 #include "channel_layer/backend.h"
+#include "channel_layer/layer_groups.h"
 
 #include "core/strmap.h"
 
