@@ -157,6 +157,19 @@ def test_clients_that_do_not_read_their_websocket_hold_up_nobody(serve):
     websocket.echo(b"on")
 
 
+def test_memory_of_a_crowd_that_left_is_given_back(serve):
+    """600 clients for each of whom as much waits as may."""
+    server = serve(APP, "--edge-loops", 1, measured=True)
+    idle = file_count(server.pid)
+    before = server.rss_bytes()
+    stuck = [RawWebSocket(server, "/stream", receive_buffer=4096) for _ in range(600)]
+    wait_until(lambda: server.rss_bytes() - before > 600 * 32 * 1024, 10, "it waits for them")
+    for websocket in stuck:
+        websocket.reset()
+    wait_until(lambda: file_count(server.pid) <= idle, 10, "the descriptors are free again")
+    wait_until(lambda: server.rss_bytes() - before < 6 * MIB, 10, "the memory is the system's again")
+
+
 @pytest.mark.parametrize("kind", ["silent", "sends pings", "is sent to"])
 def test_peer_that_reads_nothing_is_dropped(serve, kind):
     """By the ping that it does not answer, or, when it is not read any more or no pings are sent, by what it does not

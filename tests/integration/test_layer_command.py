@@ -279,8 +279,8 @@ def test_many_channels_with_large_messages_are_listened_to(place):
     names = [f"jobs{number}" for number in range(2000)]
     text = json.dumps({"type": "x", "text": "y" * 15_000_000})
     for name in names[:4]:
-        assert layer("send", *place, "--timeout", 20, name, "-", text=text).returncode == 0
-    found = messages(layer("listen", *place, "--timeout", 20, "--names", "--count", 4, *names))
+        assert layer("send", *place, "--timeout", 60, name, "-", text=text, seconds=90).returncode == 0
+    found = messages(layer("listen", *place, "--timeout", 60, "--names", "--count", 4, *names, seconds=90))
     assert sorted(one["channel"] for one in found) == names[:4]
 
 

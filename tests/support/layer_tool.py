@@ -20,8 +20,8 @@ SECONDS = 20
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "XDG_RUNTIME_DIR")}
 
 
-def layer(*arguments, text=None, env=None):
-    """Runs a command to its end."""
+def layer(*arguments, text=None, env=None, seconds=SECONDS):
+    """Runs a command to its end, which must come within `seconds`."""
     return subprocess.run(
         [binary(), "layer", *map(str, arguments)],
         input=text,
@@ -29,7 +29,7 @@ def layer(*arguments, text=None, env=None):
         check=False,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=seconds,
     )
 
 
