@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "channel_layer/layer.h"
-#include "channel_layer/layer_proto.h"
 #include "channel_layer/names.h"
+#include "channel_layer/node/layer_proto.h"
 #include "channel_layer/pending.h"
 #include "core/mem.h"
 #include "core/strmap.h"

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "core/slice.h"
 
 enum { CONTROL_MAX = 1024 }; /* bytes of a message */

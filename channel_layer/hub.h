@@ -20,7 +20,7 @@
 #include "channel_layer/endings.h"
 #include "channel_layer/layer.h"
 #include "channel_layer/queues.h"
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 #include "core/dlist.h"
 #include "core/strmap.h"
 

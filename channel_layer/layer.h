@@ -24,7 +24,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "channel_layer/names.h"
 #include "core/dlist.h"
 #include "core/err.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "core/buf.h"
 #include "core/mem.h"
 

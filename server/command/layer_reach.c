@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "core/json.h"
 #include "core/mem.h"
 #include "server/layer_settings.h"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "channel_layer/node.h"
+#include "channel_layer/node/node.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/mem.h"

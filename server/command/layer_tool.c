@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "channel_layer/layer_proto.h"
 #include "channel_layer/names.h"
+#include "channel_layer/node/layer_proto.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/transcode.h"

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "channel_layer/layer_proto.h"
+#include "channel_layer/node/layer_proto.h"
 #include "core/mem.h"
 
 /* A node reads nothing of a peer that has 32 MiB to read, until half of that is gone: it fits in

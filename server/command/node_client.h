@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "core/buf.h"
 #include "core/err.h"
 #include "core/pack.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "channel_layer/node.h"
+#include "channel_layer/node/node.h"
 #include "core/log.h"
 #include "server/transport/admission.h"
 

@@ -8,7 +8,7 @@
 #ifndef SERVER_PROCESS_LAYER_SOCKET_H
 #define SERVER_PROCESS_LAYER_SOCKET_H
 
-#include "channel_layer/node_socket.h"
+#include "channel_layer/node/node_socket.h"
 #include "core/err.h"
 
 /* Listens at @path, the value of --layer-socket, with mode 0600; NULL: at the general default path

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "channel_layer/node.h"
+#include "channel_layer/node/node.h"
 #include "core/err.h"
 #include "core/loop.h"
 

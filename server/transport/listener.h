@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "channel_layer/node_socket.h"
+#include "channel_layer/node/node_socket.h"
 #include "core/dlist.h"
 #include "core/err.h"
 #include "server/transport/edge.h"

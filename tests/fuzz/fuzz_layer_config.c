@@ -6,7 +6,7 @@
  * within the ceilings. The same bytes are then tried as a message in JSON and as a body in msgpack:
  * what one direction gives, the other takes back to itself.
  */
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 #include "core/text.h"
 #include "core/transcode.h"
 

@@ -4,7 +4,7 @@
  * read as peer.c reads it; every record must keep the promises of layer_proto.h, and none may
  * become another one by coming in pieces.
  */
-#include "channel_layer/layer_proto.h"
+#include "channel_layer/node/layer_proto.h"
 
 #include "core/text.h"
 

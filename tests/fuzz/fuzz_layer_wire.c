@@ -6,7 +6,7 @@
  */
 #include "channel_layer/names.h"
 #include "channel_layer/pattern.h"
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 #include "tests/support/fuzz.h"
 
 #include <stdlib.h>

@@ -274,6 +274,7 @@ def test_bytes_of_any_message_come_through(place):
     assert messages(layer("listen", *place, "--timeout", 20, "--count", 1, "jobs")) == [json.loads(text)]
 
 
+@pytest.mark.timeout(120)
 def test_many_channels_with_large_messages_are_listened_to(place):
     """The node reads nothing of a process that has much to read: both must not wait for the other."""
     names = [f"jobs{number}" for number in range(2000)]

@@ -328,7 +328,7 @@ def clear(redis):
 
 def long_dead(redis, channel):
     """The node that made this channel, which was killed, has not been heard of for a minute: its neighbours wait for half
-    of that before they take it for dead (channel_layer/redis_upkeep.h)."""
+    of that before they take it for dead (channel_layer/redis/redis_upkeep.h)."""
     node = channel.partition("!")[0].rpartition(".")[2]
     score = redis.command("ZSCORE", "asgi:channelsd:nodes", node)
     assert score is not None, "the node was known"

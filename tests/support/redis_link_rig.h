@@ -7,7 +7,7 @@
 #ifndef TESTS_SUPPORT_REDIS_LINK_RIG_H
 #define TESTS_SUPPORT_REDIS_LINK_RIG_H
 
-#include "channel_layer/redis_link.h"
+#include "channel_layer/redis/redis_link.h"
 
 #include "tests/support/redis_daemon.h"
 

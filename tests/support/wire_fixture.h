@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 #include "tests/support/unit.h"
 
 enum { WIRE_NOW_S = 1700000000, WIRE_PREFIX_BYTES = 12 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "channel_layer/config.h"
+#include "channel_layer/config/config.h"
 
 #include "core/mem.h"
 #include "tests/support/unit.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "channel_layer/fernet.h"
+#include "channel_layer/wire/fernet.h"
 
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 #include "core/base64.h"
 #include "core/digest.h"
 #include "tests/support/golden.h"

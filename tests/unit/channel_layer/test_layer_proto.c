@@ -2,7 +2,7 @@
  *
  * Bytes by hand, from docs/layer-protocol.md and msgpack's page.
  */
-#include "channel_layer/layer_proto.h"
+#include "channel_layer/node/layer_proto.h"
 
 #include "core/mem.h"
 

@@ -3,10 +3,10 @@
  * A node on a real loop, with peers at the other end of socket pairs. What peers may say to it over
  * its path is tests/integration/test_layer_node.py.
  */
-#include "channel_layer/node.h"
+#include "channel_layer/node/node.h"
 
-#include "channel_layer/node_listeners.h"
-#include "channel_layer/node_socket.h"
+#include "channel_layer/node/node_listeners.h"
+#include "channel_layer/node/node_socket.h"
 #include "core/mem.h"
 
 #include "tests/support/unit.h"

@@ -3,10 +3,10 @@
  * What a node does about peers that take places, and about a path that somebody takes away. The
  * clock is the tests': deadlines come when they say so.
  */
-#include "channel_layer/node.h"
-#include "channel_layer/node_listeners.h"
-#include "channel_layer/node_socket.h"
-#include "channel_layer/peer.h"
+#include "channel_layer/node/node.h"
+#include "channel_layer/node/node_listeners.h"
+#include "channel_layer/node/node_socket.h"
+#include "channel_layer/node/peer.h"
 
 #include "tests/support/unit.h"
 

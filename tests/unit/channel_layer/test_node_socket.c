@@ -2,7 +2,7 @@
  *
  * Paths in a folder of the test's own.
  */
-#include "channel_layer/node_socket.h"
+#include "channel_layer/node/node_socket.h"
 
 #include "tests/support/unit.h"
 

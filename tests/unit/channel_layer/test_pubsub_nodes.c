@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What is published after a loss of Redis, until the nodes that were there before are back.
  */
-#include "channel_layer/redis_held.h"
+#include "channel_layer/redis/redis_held.h"
 #include "tests/support/pubsub_rig.h"
 
 enum { CALLS = 6, SOON_MS = REDIS_SETTLE_MS / 2 };

@@ -3,7 +3,7 @@
  */
 #include "tests/support/redis_backend_rig.h"
 
-#include "channel_layer/redis.h"
+#include "channel_layer/redis/redis.h"
 
 /* ---- mailboxes ---- */
 

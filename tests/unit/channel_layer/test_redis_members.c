@@ -2,7 +2,7 @@
  * Memberships when Redis refuses, or too much waits for it, and what the end leaves in the list of
  * nodes.
  */
-#include "channel_layer/redis_link.h"
+#include "channel_layer/redis/redis_link.h"
 #include "tests/support/redis_backend_rig.h"
 
 static bool has_room(void *ctx)

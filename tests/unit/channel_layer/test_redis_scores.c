@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The scores of what is stored: times, as Python prints them, in any locale.
  */
-#include "channel_layer/redis.h"
+#include "channel_layer/redis/redis.h"
 
 #include "tests/support/comma_locale.h"
 #include "tests/support/redis_backend_rig.h"

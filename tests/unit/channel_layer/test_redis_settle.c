@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What is sent to groups after a Redis was lost, until those who were there before are back.
  */
-#include "channel_layer/redis_settle.h"
+#include "channel_layer/redis/redis_settle.h"
 #include "tests/support/redis_backend_rig.h"
 
 enum { CALLS = 5 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * What errors of Redis mean, how a command is written, and how long to wait.
  */
-#include "channel_layer/redis_words.h"
+#include "channel_layer/redis/redis_words.h"
 
-#include "channel_layer/redis_pause.h"
-#include "channel_layer/redis_request.h"
+#include "channel_layer/redis/redis_pause.h"
+#include "channel_layer/redis/redis_request.h"
 #include "core/mem.h"
 
 #include "tests/support/unit.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 
 #include "core/pack.h"
 #include "tests/support/golden.h"

@@ -2,7 +2,7 @@
  *
  * Depth, size, memory and prefixes of messages.
  */
-#include "channel_layer/wire.h"
+#include "channel_layer/wire/wire.h"
 
 #include "core/mem.h"
 #include "core/pack.h"
