@@ -42,6 +42,7 @@ struct redis_host {
     bool check_hostname;
     char *ca_file;
     char *ca_folder;
+    char *ca_data; /* certificates in PEM */
     char *cert_file;
     char *key_file;
     char *key_password;

@@ -34,10 +34,11 @@ static enum err add_hosts(struct buf *all, const struct redis_host *hosts, size_
     enum err err = add_number(all, count);
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         const struct redis_host *host = &hosts[i];
-        const char *const texts[] = {
-            host->host,      host->unix_path,   host->username,   host->password,     host->ca_file,
-            host->ca_folder, host->cert_file,   host->key_file,   host->key_password, host->ciphers,
-            host->min_tls,   host->client_name, host->master_name};
+        const char *const texts[] = {host->host,        host->unix_path, host->username,
+                                     host->password,    host->ca_file,   host->ca_folder,
+                                     host->cert_file,   host->key_file,  host->key_password,
+                                     host->ciphers,     host->min_tls,   host->client_name,
+                                     host->master_name, host->ca_data};
         const uint64_t numbers[] = {host->port,           host->db,
                                     host->is_tls,         (uint64_t)host->verify,
                                     host->check_hostname, host->connect_timeout_ms};

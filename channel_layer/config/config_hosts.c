@@ -32,10 +32,10 @@ void config_hosts_free(struct redis_host *hosts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct redis_host *host = &hosts[i];
-        char *const texts[] = {host->text,        host->host,     host->unix_path,
-                               host->username,    host->ca_file,  host->ca_folder,
-                               host->cert_file,   host->key_file, host->ciphers,
-                               host->client_name, host->min_tls,  host->master_name};
+        char *const texts[] = {host->text,    host->host,        host->unix_path, host->username,
+                               host->ca_file, host->ca_folder,   host->cert_file, host->key_file,
+                               host->ciphers, host->client_name, host->min_tls,   host->master_name,
+                               host->ca_data};
         for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++)
             mem_free(texts[j]);
         wipe(host->password);

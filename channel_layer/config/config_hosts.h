@@ -2,29 +2,35 @@
  *
  * config_hosts: the setting hosts: which Redis servers, in all the forms that channels_redis takes.
  *
- * Forms of an entry: a URL (config_url.h); [host, port]; {"address": URL, ...}; {"host": ...,
- * "port":
- * ..., ...}; {"path": "/a.sock", ...}; {"sentinels": [[host, port], ...], "master_name": ...,
- * "sentinel_kwargs": {...}, ...}. What a URL says wins over the keywords beside it, its argument db
- * over its path.
+ * Forms of an entry:
+ *   - a URL (config_url.h)
+ *   - [host, port]
+ *   - {"address": URL, ...}
+ *   - {"host": ..., "port": ..., ...}
+ *   - {"path": "/a.sock", ...}
+ *   - {"sentinels": [[host, port], ...], "master_name": ..., "sentinel_kwargs": {...}, ...}
  *
- * Keywords, and arguments of URLs (null: not given; numbers may be strings of digits):
- *   used       host, port, path, db, username, password, client_name, socket_connect_timeout, ssl,
- *              ssl_cert_reqs (none, optional, required; also CERT_NONE..., 0 to 2; null is none),
- *              ssl_check_hostname, ssl_ca_certs, ssl_ca_path, ssl_certfile, ssl_keyfile,
- *              ssl_password, ssl_ciphers, ssl_min_version (TLSv1.2, TLSv1.3, 771, 772)
- *   no effect  what is settled otherwise here (timeouts by the layer's timeout; retries, checks of
- *              connections and RESP's version by the link) or of redis-py's own workings:
- *              socket_timeout, timeout, socket_keepalive, socket_keepalive_options, socket_type,
- *              socket_read_size, health_check_interval, max_connections, retry, retry_on_timeout,
- *              retry_on_error, single_connection_client, auto_close_connection_pool, encoding,
- *              encoding_errors, decode_responses, protocol, legacy_responses, lib_name,
- * lib_version, driver_info, check_connection, event_dispatcher, maint_notifications_config refused
- * objects of Python that change who is talked to, unless null: connection_class,
- *              credential_provider, redis_connect_func, parser_class, encoder_class; checks of TLS
- *              that are not made here: ssl_ca_data, ssl_include_verify_flags,
- *              ssl_exclude_verify_flags, ssl_validate_ocsp, ssl_validate_ocsp_stapled,
- *              ssl_ocsp_context, ssl_ocsp_expected_cert; is_master unless true; any other
+ * What a URL says wins over the keywords beside it, its argument db over its path.
+ *
+ * Keywords, and arguments of URLs (null: not given; numbers may be strings of digits), are
+ *
+ *   - used: host, port, path, db, username, password, client_name, socket_connect_timeout, ssl,
+ *     ssl_cert_reqs (none, optional, required; also CERT_NONE..., 0 to 2; null is none),
+ *     ssl_check_hostname, ssl_ca_certs, ssl_ca_path, ssl_ca_data (PEM), ssl_certfile, ssl_keyfile,
+ *     ssl_password, ssl_ciphers, ssl_min_version (TLSv1.2, TLSv1.3, 771, 772);
+ *   - without effect, because it is settled otherwise here (timeouts by the layer's timeout;
+ *     retries, checks of connections and RESP's version by the link) or of redis-py's own workings:
+ *     socket_timeout, timeout, socket_keepalive, socket_keepalive_options, socket_type,
+ *     socket_read_size, health_check_interval, max_connections, retry, retry_on_timeout,
+ *     retry_on_error, single_connection_client, auto_close_connection_pool, encoding,
+ *     encoding_errors, decode_responses, protocol, legacy_responses, lib_name, lib_version,
+ *     driver_info, check_connection, event_dispatcher, maint_notifications_config;
+ *   - refused: objects of Python that change who is talked to, unless null (connection_class,
+ *     credential_provider, redis_connect_func, parser_class, encoder_class); checks of TLS that are
+ *     not made here (ssl_include_verify_flags, ssl_exclude_verify_flags, ssl_validate_ocsp,
+ *     ssl_validate_ocsp_stapled, ssl_ocsp_context, ssl_ocsp_expected_cert); is_master unless true;
+ *     any other.
+ *
  * TLS verifies the certificate and the name in it unless it is told not to; ssl_* without TLS is an
  * error.
  *

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -47,6 +48,16 @@ static int on_key_password(char *out, int size, int writing, void *ctx)
     return (int)len;
 }
 
+/* For certificates: none has a password. */
+static int on_no_password(char *out, int size, int writing, void *ctx)
+{
+    (void)out;
+    (void)size;
+    (void)writing;
+    (void)ctx;
+    return -1;
+}
+
 static enum err set_versions(SSL_CTX *context, const struct redis_host *host, struct err_text *why)
 {
     static const struct {
@@ -69,6 +80,31 @@ static enum err set_versions(SSL_CTX *context, const struct redis_host *host, st
     return ERR_OK;
 }
 
+/* As Python's load_verify_locations(cadata=...): each certificate of the text, at least one. */
+static enum err add_authorities(SSL_CTX *context, const char *pem, struct err_text *why)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    const size_t len = strlen(pem);
+    BIO *in = len <= INT_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
+    X509 *certificate = NULL;
+    unsigned count = 0;
+    bool is_added = in != NULL;
+    while (is_added && (certificate = PEM_read_bio_X509(in, NULL, on_no_password, NULL)) != NULL) {
+        is_added = X509_STORE_add_cert(store, certificate) == 1;
+        X509_free(certificate);
+        count++;
+    }
+    BIO_free(in);
+    /* Behind the last one it misses the first line of another: any other reason is an error. */
+    const unsigned long last = ERR_peek_last_error();
+    if (!is_added || count == 0 || ERR_GET_LIB(last) != ERR_LIB_PEM ||
+        ERR_GET_REASON(last) != PEM_R_NO_START_LINE)
+        return err_fail(why, ERR_INVALID, "ssl_ca_data: certificate %u in PEM: %s",
+                        is_added ? count + 1 : count, openssl_reason());
+    ERR_clear_error();
+    return ERR_OK;
+}
+
 static enum err set_authorities(SSL_CTX *context, const struct redis_host *host,
                                 struct err_text *why)
 {
@@ -84,7 +120,7 @@ static enum err set_authorities(SSL_CTX *context, const struct redis_host *host,
         return err_fail(why, ERR_INVALID, "ssl_ca_certs: %s: %s", host->ca_file, openssl_reason());
     if (host->ca_folder != NULL && SSL_CTX_load_verify_dir(context, host->ca_folder) != 1)
         return err_fail(why, ERR_INVALID, "ssl_ca_path: %s: %s", host->ca_folder, openssl_reason());
-    return ERR_OK;
+    return host->ca_data != NULL ? add_authorities(context, host->ca_data, why) : ERR_OK;
 }
 
 static enum err set_own_certificate(SSL_CTX *context, const struct redis_host *host,

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import gc
+from pathlib import Path
 
 import pytest
 from layer_rig import MIXED, take, until
@@ -83,9 +84,13 @@ async def test_forms_of_hosts(own_layers, redis, form, kind):
     [
         lambda tls: f"rediss://127.0.0.1:{tls.tls_port}?ssl_ca_certs={tls.certificates.ca}",
         lambda tls: {"address": f"rediss://localhost:{tls.tls_port}/2", "ssl_ca_certs": str(tls.certificates.ca)},
+        lambda tls: {
+            "address": f"rediss://localhost:{tls.tls_port}",
+            "ssl_ca_data": Path(tls.certificates.ca).read_text(),
+        },
         lambda tls: f"rediss://127.0.0.1:{tls.tls_port}?ssl_cert_reqs=none",
     ],
-    ids=["authority in the url", "authority beside it", "unverified"],
+    ids=["authority in the url", "authority beside it", "authority itself", "unverified"],
 )
 async def test_tls(own_layers, tls, host, kind):
     tls.command("FLUSHALL")

@@ -268,6 +268,7 @@ static void the_digest_is_of_what_is_meant(void **state)
         {"{'hosts': ['redis://u@h']}", "{'hosts': ['redis://:u@h']}"},
         {"{'hosts': ['redis://h']}", "{'hosts': ['rediss://h']}"},
         {"{'hosts': ['rediss://h?ssl_ca_certs=/a']}", "{'hosts': ['rediss://h?ssl_ca_path=/a']}"},
+        {"{'hosts': ['rediss://h?ssl_ca_data=a']}", "{'hosts': ['rediss://h?ssl_ca_data=b']}"},
         {"{'hosts': ['redis://h'], 'symmetric_encryption_keys': ['a']}",
          "{'hosts': ['redis://h']}"},
         {"{'hosts': ['redis://h'], 'symmetric_encryption_keys': ['a', 'b']}",

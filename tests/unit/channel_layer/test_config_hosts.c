@@ -51,6 +51,7 @@ static void describe(char line[LINE_MAX_BYTES], const struct redis_host *host)
     append(line, "name", host->check_hostname ? "checked" : NULL);
     append(line, "ca", host->ca_file);
     append(line, "cas", host->ca_folder);
+    append(line, "cadata", host->ca_data);
     append(line, "cert", host->cert_file);
     append(line, "key", host->key_file);
     append(line, "keypass", host->key_password);
@@ -113,6 +114,8 @@ static const struct form {
     {"'rediss://h?ssl_cert_reqs=none'", "h:6379 host=h port=6379 tls=no"},
     {"'rediss://h?ssl_cert_reqs=optional&ssl_ca_certs=/ca%20.pem'",
      "h:6379 host=h port=6379 tls=optional name=checked ca=/ca .pem"},
+    {"'rediss://h?ssl_ca_data=-----BEGIN%20C'",
+     "h:6379 host=h port=6379 tls=chain name=checked cadata=-----BEGIN C"},
     {"'rediss://h?ssl_check_hostname=FALSE'", "h:6379 host=h port=6379 tls=chain"},
     {"'rediss://h?ssl_check_hostname=no&ssl_min_version=772'",
      "h:6379 host=h port=6379 tls=chain min=TLSv1.3"},
@@ -262,7 +265,8 @@ static const struct refusal {
     {"{'hosts': ['rediss://h?ssl_cert_reqs=NONE']}", "is none of none, optional, required"},
     {"{'hosts': ['rediss://h?ssl_min_version=770']}",
      "hosts[0].ssl_min_version: '770' is none of TLSv1.2 (771), TLSv1.3 (772)"},
-    {"{'hosts': ['rediss://h?ssl_ca_data=x']}", "hosts[0].ssl_ca_data: this is not supported"},
+    {"{'hosts': ['rediss://h?ssl_validate_ocsp=x']}",
+     "hosts[0].ssl_validate_ocsp: this is not supported"},
     {"{'hosts': ['rediss://h?ssl_keyfile=/k']}", "hosts[0].ssl_keyfile: ssl_certfile is missing"},
     {"{'hosts': ['redis://h?ssl=true']}", "hosts[0].ssl: true, but the URL begins with redis://"},
     {"{'hosts': ['redis://:%ff@h']}", "hosts[0].password: it is not UTF-8"},

@@ -191,7 +191,7 @@ static void make_files(const struct redis_daemon *p, struct tls_files *f)
 struct tls_row {
     const char *what;
     const char *host;
-    const char *ca, *cert, *key, *password, *min_tls, *ciphers;
+    const char *ca, *ca_data, *cert, *key, *password, *min_tls, *ciphers;
     enum redis_verify verify;
     bool check;
     const char *fails; /* NULL: it is up */
@@ -205,6 +205,7 @@ static void try_tls(const struct tls_row *row, unsigned port)
     host->is_tls = true;
     host->host = text_of(row->host);
     host->ca_file = text_of(row->ca);
+    host->ca_data = text_of(row->ca_data);
     host->cert_file = text_of(row->cert);
     host->key_file = text_of(row->key);
     host->key_password = text_of(row->password);
@@ -217,6 +218,36 @@ static void try_tls(const struct tls_row *row, unsigned port)
         expect_up(&rig);
     else
         expect_down(&rig, row->fails);
+}
+
+/* Authorities as text, where @good names their file. */
+static void try_authorities(struct tls_row good, unsigned port)
+{
+    char both[8192] = "what stands around it does not count\n";
+    FILE *file = fopen(good.cert, "r"); /* one that vouches for nobody comes first */
+    assert_non_null(file);
+    size_t len = strlen(both);
+    len += fread(both + len, 1, sizeof(both) / 2, file);
+    fclose(file);
+    file = fopen(good.ca, "r");
+    assert_non_null(file);
+    len += fread(both + len, 1, sizeof(both) / 2 - 64, file);
+    fclose(file);
+    both[len] = '\0';
+    good.ca = NULL;
+    struct tls_row row = good;
+    row.what = "authorities as text";
+    row.ca_data = both;
+    try_tls(&row, port);
+    row.what = "authorities as text, and none in it";
+    row.ca_data = "/etc/ssl/ca.crt";
+    row.fails = "ssl_ca_data: certificate 1 in PEM: no start line";
+    try_tls(&row, port);
+    row.what = "authorities as text that was cut";
+    row.ca_data = both;
+    both[len - 40] = '\0';
+    row.fails = "ssl_ca_data: certificate 2 in PEM: ";
+    try_tls(&row, port);
 }
 
 static void certificates_are_really_checked(void **state)
@@ -291,6 +322,7 @@ static void certificates_are_really_checked(void **state)
     rows[11].fails = "ssl_ciphers";
     for (size_t i = 0; i < UNIT_ROWS(rows); i++)
         try_tls(&rows[i], port);
+    try_authorities(good, port);
 
     struct tls_row plain = good;
     plain.what = "a port without TLS";
