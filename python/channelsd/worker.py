@@ -25,6 +25,7 @@ from pathlib import Path
 from .accelerate import MODES, THREADS, install
 from .lifespan import LifespanFailed
 from .loader import LoadError, load_application, working_folder
+from .project_logging import take_over_daphnes
 from .runworker import ChannelRunner, check_layer, unshared
 
 try:
@@ -230,6 +231,7 @@ def start(arguments):
     attach_layer(arguments, worker)
     try:
         application = load_application(arguments.application or project_application())
+        take_over_daphnes()
         # After the import, so that what the application itself has patched is seen and left alone. An application that
         # is no Django project has nothing to replace.
         if "django" in sys.modules:

@@ -137,6 +137,50 @@ def test_environment_of_the_application(loop):
         assert seen["loop"].startswith("asyncio.")
 
 
+PROJECT = """
+import logging.config
+
+logging.config.dictConfig({
+    "version": 1,
+    "formatters": {"f": {"format": "%(name)s: %(message)s"}},
+    "handlers": {"f": {"class": "logging.FileHandler", "filename": FILE, "formatter": "f"}},
+    **SETTINGS,
+})
+
+async def application(scope, receive, send):
+    raise RuntimeError("told by " + scope["type"])
+"""
+TO_FILE = {"handlers": ["f"], "propagate": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_file", "on_stderr"),
+    [
+        # As Daphne does: what LOGGING does not name is disabled, unless it says otherwise.
+        ({}, False, False),
+        ({"disable_existing_loggers": False}, False, True),
+        ({"loggers": {"daphne": TO_FILE}}, True, False),
+        ({"loggers": {"daphne": {"handlers": ["f"]}}}, True, True),
+        ({"loggers": {"daphne.server": TO_FILE}}, True, False),
+        ({"loggers": {"daphne": {"level": "CRITICAL"}}, "disable_existing_loggers": False}, False, False),
+        ({"loggers": {"daphne": TO_FILE}, "disable_existing_loggers": False}, True, False),
+        ({"loggers": {"daphne": {"propagate": False}, "channelsd": TO_FILE}}, True, False),
+        ({"loggers": {"daphne": {"propagate": False}, "channelsd.server": TO_FILE}}, True, False),
+    ],
+)
+def test_logging_that_names_daphne_holds_for_the_exceptions_of_the_application(tmp_path, settings, in_file, on_stderr):
+    log = tmp_path / "log"
+    text = PROJECT.replace("FILE", repr(str(log))).replace("SETTINGS", repr(settings))
+    (tmp_path / "named.py").write_text(text)
+    with Edge("named:application", cwd=tmp_path) as edge:
+        edge.http("/")
+        assert edge.get()[0] == END
+        assert edge.shutdown() == 0
+        line = "Exception inside application: told by http"
+        assert (f"channelsd.server: {line}\n" in log.read_text()) is in_file
+        assert (line in edge.stderr.all()) is on_stderr
+
+
 def test_lifespan_and_state():
     with Edge("shapes:lifespan_complete") as edge:
         first = eval(edge.text("/"))

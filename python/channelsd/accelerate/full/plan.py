@@ -21,7 +21,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from . import bridge
 from .on_loop import guards_of
-from .stock import cell_of_converter, dotted, inside_converter
+from .stock import cell_of_converter, code_of, dotted, inside_converter
 
 
 class NotPlain(Exception):
@@ -164,11 +164,10 @@ class Plan:
 
     def _what_was_checked(self):
         checks = [(type(layer), layer.__dict__, layer.__dict__.get("get_response")) for layer in self.layers]
-        methods = [
-            (type(layer).__dict__, layer.__dict__, name, type(layer).__dict__[name])
-            for layer, guards in zip(self.layers, self.guards)
-            for name in guards
-        ]
+        methods = []
+        for layer, guards in zip(self.layers, self.guards):
+            members = type(layer).__dict__
+            methods += [(members, layer.__dict__, name, members[name], code_of(members[name])) for name in guards]
         return checks, methods
 
     def holds_for(self, handler):
@@ -187,7 +186,10 @@ class Plan:
         for cls, own, get_response in layers:
             if not is_layer_class(cls) or "__acall__" in own or own.get("get_response") is not get_response:
                 return False
-        return all(members.get(name) is function and name not in own for members, own, name, function in methods)
+        return all(
+            members.get(name) is function and name not in own and code_of(function) is code
+            for members, own, name, function, code in methods
+        )
 
 
 def _method(item):

@@ -8,6 +8,8 @@ import django
 from django.core.handlers import asgi, base, exception
 from django.utils import deprecation
 
+from ..stock import is_as_written
+
 VERSIONS = ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0), (6, 1))
 
 # Methods that the one hop calls in another order than Django, or does the work of.
@@ -45,10 +47,14 @@ def is_own(owner, name):
     found = owner.__dict__.get(name)
     function = getattr(found, "__func__", found)
     return (
-        inspect.isfunction(function)
+        is_as_written(function, inspect.getsourcefile(inspect.getmodule(owner)))
         and function.__qualname__ == f"{owner.__qualname__}.{name}"
-        and function.__code__.co_filename == inspect.getsourcefile(inspect.getmodule(owner))
     )
+
+
+def code_of(member):
+    """The code of what a class has under a name: some patch that, and leave the function."""
+    return getattr(member, "__func__", member).__code__
 
 
 def version_text():
@@ -69,7 +75,8 @@ class Stock:
             if not is_own(owner, name):
                 raise LookupError(f"{owner.__module__}.{owner.__qualname__}.{name} was replaced by other code")
             if name != "handle":
-                self.checks.append((owner.__dict__, name, owner.__dict__[name]))
+                member = owner.__dict__[name]
+                self.checks.append((owner.__dict__, name, member, code_of(member)))
         self.request_class = asgi.ASGIHandler.request_class
         self.handle = asgi.ASGIHandler.__dict__["handle"]
         self.call = deprecation.MiddlewareMixin.__dict__["__call__"]
@@ -88,8 +95,8 @@ class Stock:
             return "attributes set on the handler"
         if asgi.ASGIHandler.request_class is not self.request_class:
             return "ASGIHandler.request_class"
-        for members, name, function in self.checks:
-            if members.get(name) is not function:
+        for members, name, function, code in self.checks:
+            if members.get(name) is not function or code_of(function) is not code:
                 return f"{function.__func__.__qualname__ if hasattr(function, '__func__') else function.__qualname__}"
         return None
 
