@@ -70,6 +70,10 @@ done
 for server in redis-5.0 redis-6.2 redis-8.2 valkey-9.1; do
     suite servers-$server scripts/check_server.sh $server "$PWD/$results/servers-$server.xml"
 done
+# The newest Django, where the system's Python is too old for it.
+if python3 -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
+    suite django scripts/check_django.sh "$PWD/$results/django.xml"
+fi
 side_by_side newest dev conformance tests/conformance
 python_suite newest release browser --timeout 120 tests/browser
 

@@ -24,9 +24,17 @@ class Fixture:
         self.spoilt = False
         self.ended = threading.Semaphore(0)
         self.pool = threads.Pool(ceiling, lambda: self.spoilt, self.ended.release)
+        self._leases = []
 
     def lease(self, prepare=None):
-        return threads.Lease(self.pool, asyncio.get_running_loop(), prepare)
+        self._leases.append(threads.Lease(self.pool, asyncio.get_running_loop(), prepare))
+        return self._leases[-1]
+
+    def end(self):
+        """Closes also what a test that failed has left open: the threads would wait for it."""
+        for lease in self._leases:
+            lease.close()
+        self.pool.stop()
 
     async def call(self, function, prepare=None):
         """`function()` in a lease of its own."""
@@ -41,7 +49,7 @@ class Fixture:
 def fixture(request):
     made = Fixture(getattr(request, "param", 64))
     yield made
-    made.pool.stop()
+    made.end()
 
 
 async def test_one_thread_serves_requests_one_after_the_other(fixture):
@@ -84,7 +92,8 @@ async def test_beyond_the_ceiling_a_request_has_a_thread_that_ends_with_it(fixtu
 
 
 @pytest.mark.parametrize("fixture", [2], indirect=True)
-async def test_a_parked_thread_is_not_counted_and_stays_with_its_request(fixture):
+async def test_a_parked_thread_is_not_counted_and_stays_with_its_request(fixture, monkeypatch):
+    monkeypatch.setattr(threads, "OWN_AFTER", WAIT)  # nothing but a parked thread makes room
     leases = [fixture.lease() for _ in range(20)]
     before = tally.counters()[tally.OWN_THREAD]
     first = [await hop.run_in(lease, lambda at_hop: threading.get_ident()) for lease in leases]

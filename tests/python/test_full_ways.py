@@ -3,12 +3,13 @@
 
 import pytest
 
-from test_full_equal import pytestmark, run
+from test_full_equal import django, pytestmark, run
 
 __all__ = ["pytestmark"]  # pytest's: the versions that are tested
 
 HOP = {"served in one hop": 1}
 LOOP = {"served without a thread": 1}
+HAS_POLICY = django.VERSION >= (6, 0)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,12 @@ def test_way(ways, case, way):
     assert ways[case] == way
 
 
+@pytest.mark.skipif(not HAS_POLICY, reason="ContentSecurityPolicyMiddleware came with Django 6.0")
+@pytest.mark.parametrize(("case", "way"), [("policy", LOOP), ("own policy", HOP)])
+def test_way_of_a_content_security_policy(ways, case, way):
+    assert ways[case] == way
+
+
 def test_stop_iteration_of_a_view_is_an_error_page(ways):
     assert ways["StopIteration"][0] == 500
 
@@ -51,4 +58,4 @@ def test_a_transaction_left_open_ends_with_its_thread(ways):
 
 
 def test_every_case_is_tested(ways):
-    assert len(ways) == 19
+    assert len(ways) == (21 if HAS_POLICY else 19)

@@ -39,6 +39,7 @@ from django.urls import path  # noqa: E402
 from django.utils.deprecation import MiddlewareMixin  # noqa: E402
 
 noted = []
+without_thread = []  # names of requests
 patchable = []
 
 
@@ -213,8 +214,11 @@ async def main():
     for way in ("sync", "async"):
         for kind in KINDS:
             for name, handler in (("no middleware", plain), ("middleware of the loop", on_loop)):
+                before = counters().get("served without a thread")
                 # Each in a task, and so in a context, of its own.
                 result[f"{way} {kind}, {name}"] = await asyncio.ensure_future(serve(handler, f"/{way}/{kind}"))
+                if counters().get("served without a thread") != before:
+                    without_thread.append(f"{way} {kind}, {name}")
         result[f"{way}, a cache used outside"] = await asyncio.ensure_future(
             serve(on_loop, f"/{way}/plain", lambda: cache.get("key"))
         )
@@ -249,10 +253,11 @@ async def serve_replaced(way):
 
 
 if __name__ == "__main__":
-    counters = {}
+    counters = dict
     if sys.argv[1] == "full":
         from channelsd.accelerate import full, install
 
         install("full")
         counters = full.counters
-    print(json.dumps({"traces": asyncio.run(main()), "counters": counters and counters()}))
+    traces = asyncio.run(main())
+    print(json.dumps({"traces": traces, "counters": counters(), "without a thread": without_thread}))

@@ -10,6 +10,7 @@ contextvar, opens a file or a connection, or calls code of the project, under th
 - CsrfViewMiddleware with CSRF_USE_SESSIONS loads the session; an unsafe method parses the body.
 - AuthenticationMiddleware makes a lazy object. MessageMiddleware makes a store; it reads and writes what was used.
 - ConditionalGetMiddleware computes a digest of the content.
+- ContentSecurityPolicyMiddleware (6.0) joins the strings of a dict, and makes a nonce if one is wanted.
 - SecurityMiddleware and XFrameOptionsMiddleware read settings and set headers.
 
 It holds for exactly these classes (a subclass may do anything), as long as their methods are Django's own; and for
@@ -85,16 +86,28 @@ def _messages_response(layer, request, response):
     )
 
 
+# What a view sets for its response alone, and the setting for all others.
+_POLICIES = (("_csp_config", "SECURE_CSP"), ("_csp_ro_config", "SECURE_CSP_REPORT_ONLY"))
+
+
+def _policy_response(layer, request, response):
+    policies = [getattr(response, name, getattr(settings, setting)) for name, setting in _POLICIES]
+    return all(policy is None or type(policy) is dict for policy in policies)
+
+
 def _digest_response(layer, request, response):
     return request.method != "GET" or response.streaming or len(response.content) <= _DIGEST_MAX
 
 
+class _Plain:
+    """Has in its namespace what the compiler puts into that of every class."""
+
+    annotated: int
+
+
 # What a subclass of a response may define without being asked by a middleware for it.
-_UNASKED = {
-    *("__annotations__", "__del__", "__dict__", "__doc__", "__getstate__", "__init__", "__module__", "__reduce__"),
-    *("__repr__", "__slots__", "__weakref__", "close"),
-}
-_ASKED = ({*dir(HttpResponse), *dir(StreamingHttpResponse)} - _UNASKED) | {"__getattr__"}
+_UNASKED = {*vars(_Plain), "__del__", "__getstate__", "__init__", "__reduce__", "__repr__", "__slots__", "close"}
+_ASKED = {"__getattr__", *dir(HttpResponse), *dir(StreamingHttpResponse), *(name for name, _ in _POLICIES)} - _UNASKED
 
 _simple = weakref.WeakKeyDictionary()
 
@@ -129,6 +142,10 @@ _TABLE = {
     "django.middleware.security.SecurityMiddleware": {"process_request": _always, "process_response": _always},
     "django.middleware.clickjacking.XFrameOptionsMiddleware": {"process_response": _always},
     "django.middleware.http.ConditionalGetMiddleware": {"process_response": _digest_response},
+    "django.middleware.csp.ContentSecurityPolicyMiddleware": {
+        "process_request": _always,
+        "process_response": _policy_response,
+    },
     "django.middleware.csrf.CsrfViewMiddleware": {
         "process_request": _csrf_request,
         "process_view": _csrf_view,

@@ -20,6 +20,7 @@ STOCK = [
 COMMON = ["django.middleware.common.CommonMiddleware"]
 TRACERS = ["middleware.Tracer", "middleware.Inner"]
 CONDITIONAL = ["django.middleware.http.ConditionalGetMiddleware"]
+POLICY = ["django.middleware.csp.ContentSecurityPolicyMiddleware"]
 BOUNDARY = "xXx"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
@@ -66,6 +67,14 @@ def exception_receiver(sender, **kwargs):
 def changing_receiver(sender, scope=None, **kwargs):
     """Changes the scope before the request is made of it."""
     scope["path"] = "/plain/7/"
+
+
+class NotedPolicy(dict):
+    """A content security policy that is looked up where it is used."""
+
+    def items(self):
+        note("policy", place())
+        return super().items()
 
 
 SCENARIOS = {}
@@ -185,6 +194,11 @@ _add(
 
 _add("etag", "/etag/", middleware=CONDITIONAL)
 _add("not modified", "/etag/", headers={"if-none-match": '"9b2a63fcd8dd1ad5ff5d6e0ab1eb6f8f"'}, middleware=CONDITIONAL)
+if django.VERSION >= (6, 0):
+    for _path in ("/plain/", "/plain_async/", "/policy_async/", "/own_policy_async/", "/stream_async/", "/nowhere/"):
+        for _name, _policy in {"none": {}, "dict": {"img-src": ["*"]}, "own": NotedPolicy({"img-src": ["*"]})}.items():
+            _add(f"policy, {_name}: {_path}", _path, middleware=[*STOCK, *POLICY],
+                 settings={"SECURE_CSP": _policy, "SECURE_CSP_REPORT_ONLY": _policy})  # fmt: skip
 _add("stream, HEAD", "/stream/", method="HEAD", middleware=CONDITIONAL)
 _add("stream, error", "/stream_error/", middleware=TRACERS)
 

@@ -19,8 +19,10 @@ from views import (
     left_open,
     not_atomic,
     nothing,
+    own_policy_async,
     plain,
     plain_async,
+    policy_async,
     post,
     post_async,
     stream,
@@ -39,6 +41,7 @@ from views import (
 
 _VIEWS = [big, body, closers, coroutine, database, database_async, etag, file, file_async, not_atomic, nothing, plain]
 _VIEWS += [plain_async, post, post_async, stream, stream_async, stream_error, template, template_async, template_error]
+_VIEWS += [own_policy_async, policy_async]
 _VIEWS += [left_open, thread, threads, threads_async, wait, wait_async, wait_below]
 
 urlpatterns = [path(f"{view.__name__}/", view, name=view.__name__) for view in _VIEWS]

@@ -49,6 +49,26 @@ async def plain_async(request, **kwargs):
     return HttpResponse(f"plain {sorted(kwargs.items())}")
 
 
+async def policy_async(request):
+    """Has a content security policy for its response alone (Django 6.0)."""
+    response = await plain_async(request)
+    response._csp_config = {"script-src": ["'self'"]}
+    return response
+
+
+class OwnPolicy(HttpResponse):
+    """Looks its policy up when it is asked for."""
+
+    @property
+    def _csp_config(self):
+        note("own policy", place())
+        return {"script-src": ["'none'"]}
+
+
+async def own_policy_async(request):
+    return OwnPolicy("own")
+
+
 class Sync(View):
     def get(self, request):
         return plain(request)

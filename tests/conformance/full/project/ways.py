@@ -4,6 +4,7 @@
 import asyncio
 import json
 
+import django
 import drive
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
@@ -12,6 +13,7 @@ from django.core.handlers.base import BaseHandler
 from django.middleware.common import CommonMiddleware
 from django.test.utils import override_settings
 from django.utils.deprecation import MiddlewareMixin
+from scenarios import NotedPolicy
 
 from channelsd.accelerate import full
 
@@ -113,6 +115,11 @@ async def main():
         # A method of Django's middleware that is no longer Django's own is the thread's.
         ways["process_response"] = await way(built_before, "/plain_async/")
     ways["afterwards"] = await way(with_middleware(ASGIHandler, *COMMON), "/plain_async/")
+    if django.VERSION >= (6, 0):
+        policy = with_middleware(ASGIHandler, "django.middleware.csp.ContentSecurityPolicyMiddleware")
+        for name, value in (("policy", {"img-src": ["*"]}), ("own policy", NotedPolicy({"img-src": ["*"]}))):
+            with override_settings(SECURE_CSP=value):
+                ways[name] = await way(policy, "/plain_async/")
     # Under stock it hangs, before Python 3.12.
     ways["StopIteration"] = await fetch(built_before, "/error/stop/")
     # No thread in which a transaction was left open serves another request.
