@@ -13,7 +13,7 @@ venv=$PWD/build/venv/latest
 if ! PYTHON=$(timeout 180 scripts/newer_python.sh); then
     echo "check_django.sh: without a Python 3.12 the newest Django is not tested" >&2
     mkdir -p "$(dirname "$junit")"
-    echo '<testsuites><testsuite><testcase name="django"><skipped message="no Python 3.12"/></testcase></testsuite></testsuites>' >"$junit"
+    echo '<testsuite><testcase name="django"><skipped message="no Python 3.12"/></testcase></testsuite>' >"$junit"
     exit
 fi
 export PYTHON
@@ -25,5 +25,6 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=
 export CHANNELSD_BIN="${CHANNELSD_BIN:-$PWD/build/dev/channelsd}" CHANNELSD_PYTHON="$venv/bin/python"
 in=tests/python
 [ $# -gt 0 ] || set -- $in/test_full_*.py $in/test_accelerate_full_corners.py $in/test_accelerate_install.py \
-    $in/test_accelerate_patches.py $in/test_accelerate_threads.py $in/test_http.py $in/test_websocket.py $in/test_runworker.py tests/conformance/full
+    $in/test_accelerate_patches.py $in/test_accelerate_threads.py $in/test_http.py $in/test_websocket.py $in/test_runworker.py \
+    tests/conformance/full
 exec "$venv/bin/python" -m pytest -n "$(($(nproc) + 1))" --junitxml "$junit" "$@"
