@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* Tier-2 allocations until one fails; negative: never. Tests only. */
 static atomic_long fail_after = -1;
@@ -54,6 +57,13 @@ char *mem_copy_str(const void *data, size_t len)
 void mem_free(void *ptr)
 {
     free(ptr);
+}
+
+void mem_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void mem_fail_after(long after)

@@ -13,7 +13,9 @@
 
 enum {
     SPARE_HEADS_MAX = 64,
-    FAREWELL_SHARE = 2, /* of the graceful timeout: the other part is for the closing handshakes */
+    CROWD_MIN = 64,      /* connections: what fewer leave behind is not worth a look */
+    GIVE_BACK_MS = 2000, /* for the rest of a crowd to leave, too */
+    FAREWELL_SHARE = 2,  /* of the graceful timeout: the other part is for the closing handshakes */
 };
 
 /* ---- what connections share ---- */
@@ -69,14 +71,37 @@ static void check_drained(struct edge *e)
     e->ops->drained(e->owner, e->loop.index);
 }
 
+/* ---- connections that come and go ---- */
+
+/* Half of a crowd, or more, is gone. */
+static bool has_crowd_left(const struct edge *e)
+{
+    return e->conn_count <= e->conn_peak / 2 && e->conn_peak - e->conn_count >= CROWD_MIN;
+}
+
+/* What thousands of clients used stays with the allocator otherwise, for a peak that may never come
+ * again. If they are back by now it is needed. */
+static void on_give_back(struct wheel_entry *entry)
+{
+    struct edge *e = CONTAINER_OF(entry, struct edge, give_back);
+    if (!has_crowd_left(e))
+        return;
+    e->conn_peak = e->conn_count;
+    mem_give_back();
+}
+
 void edge_conn_added(struct edge *e)
 {
     e->conn_count++;
+    if (e->conn_count > e->conn_peak)
+        e->conn_peak = e->conn_count;
 }
 
 void edge_conn_removed(struct edge *e)
 {
     e->conn_count--;
+    if (e->state == EDGE_SERVING && has_crowd_left(e) && !wheel_entry_is_set(&e->give_back))
+        wheel_set(&e->loop.wheel, &e->give_back, loop_now_ms(&e->loop) + GIVE_BACK_MS);
     admission_leave(e->config->admission);
     check_drained(e);
 }
@@ -216,6 +241,7 @@ static void stop(struct edge *e)
     e->state = EDGE_STOPPED;
     close_listeners(e);
     abort_conns(e);
+    wheel_clear(&e->loop.wheel, &e->give_back);
     hosted_close(&e->hosted);
     uv_close((uv_handle_t *)&e->go_on, NULL);
     loop_close_handles(&e->loop);
@@ -321,6 +347,7 @@ enum err edge_open(struct edge *e, unsigned index, const struct edge_config *con
     dlist_init(&e->todo);
     dlist_init(&e->waiting);
     dlist_init(&e->listeners);
+    wheel_entry_init(&e->give_back, on_give_back);
     const enum err err = loop_open(&e->loop, index, e);
     if (err != ERR_OK)
         return err;

@@ -431,3 +431,22 @@ def test_task_of_a_closed_loop_leaves_that_of_the_next_alone(node, layer):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(go_on(left))
     loop.close()
+
+
+def test_loop_that_closes_while_it_connects_again_says_nothing(node, layer, caplog):
+    """As when the node goes after asyncio.run() has cancelled all tasks, and only waits for its threads."""
+    loop = asyncio.new_event_loop()
+    channel = loop.run_until_complete(layer.new_channel())
+    connection = layer._owner(channel).connection
+    node.stop()
+
+    async def lose():
+        while connection._nudge is None:
+            await asyncio.sleep(0.01)
+        return weakref.ref(connection._connector)
+
+    connector = loop.run_until_complete(lose())
+    loop.close()
+    gc.collect()
+    assert connector() is None
+    assert "was destroyed" not in caplog.text

@@ -522,6 +522,8 @@ class Connection(RecordStream):
         loop, self.loop = self.loop, None
         if self._connector is not None and not loop.is_closed():
             self._connector.cancel()
+            # The loop may not turn once more for it. That would be told, as a fault of the program, on its stderr.
+            self._connector._log_destroy_pending = False
         self._end_timers()
         # All who wait for these are of that loop.
         self._pending.clear()
