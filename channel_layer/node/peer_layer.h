@@ -17,6 +17,7 @@
 #include "channel_layer/layer.h"
 #include "channel_layer/node/layer_proto.h"
 #include "channel_layer/node/peer.h"
+#include "channel_layer/notice.h"
 #include "core/err.h"
 #include "core/strmap.h"
 
@@ -27,6 +28,7 @@ struct peer_layer {
     struct strmap by_req;   /* struct peer_receive */
     struct strmap by_token; /* the same */
     uint32_t number;
+    struct notice full_notice;
 };
 
 /* Attaches @peer to @layer under the number and with the bases of @r. Errors: as layer_attach(). */

@@ -4,6 +4,7 @@
  */
 #include "channel_layer/node/peer.h"
 
+#include <inttypes.h>
 #include <unistd.h>
 
 #include "channel_layer/node/peer_answers.h"
@@ -163,16 +164,24 @@ static void handle_stats(struct peer_layer *l, const struct layer_record *r)
     peer_commit(peer, start, end);
 }
 
+/* One without a channel was for a name that nobody listens to any more. */
 static void handle_dropped(struct peer_layer *l, const struct layer_record *r)
 {
     struct layer_stats *stats = layer_stats(l->client.layer);
-    if (r->has_name)
-        stats->dropped_full += r->number;
-    else
+    uint64_t held_back = 0;
+    if (!r->has_name) {
         stats->dropped_unknown += r->number;
-    log_event(LOG_DEBUG, "layer.dropped", "peer=%s count=%lu reason=\"%s\"", l->peer->name,
-              (unsigned long)r->number,
-              r->has_name ? "the queue of its channel is full" : "no such channel");
+        log_event(LOG_DEBUG, "layer.dropped", "peer=%s count=%" PRIu64 " text=\"no such channel\"",
+                  l->peer->name, r->number);
+        return;
+    }
+    stats->dropped_full += r->number;
+    if (notice_is_due(&l->full_notice, loop_now_ms(node_loop(l->peer->node)), &held_back))
+        log_event(LOG_WARN, "layer.dropped",
+                  "peer=%s count=%" PRIu64 " channel=%.*s held_back=%" PRIu64
+                  " text=\"messages come faster than they are received: those above the capacity "
+                  "are dropped\"",
+                  l->peer->name, r->number, (int)r->name.len, (const char *)r->name.ptr, held_back);
 }
 
 /* ---- every record ---- */

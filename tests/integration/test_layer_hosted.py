@@ -51,6 +51,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import path
 
 urlpatterns = []
+GO_ON = asyncio.Event()
 
 
 class Room(AsyncJsonWebsocketConsumer):
@@ -68,6 +69,13 @@ class Room(AsyncJsonWebsocketConsumer):
 
     async def block(self, seconds):
         time.sleep(seconds)
+
+    async def hold(self):
+        await self.send_json({"n": -2})
+        await GO_ON.wait()
+
+    async def go_on(self):
+        GO_ON.set()
 
     async def wrong_name(self, name):
         # Beside a call of somebody else, in the same turn.
@@ -428,3 +436,17 @@ raise SystemExit(any(os.waitpid(pid, 0)[1] for pid in children))
         for first in {number // 20 for number in wanted if number >= 0}:
             of_thread = [number for number in got if number // 20 == first]
             assert of_thread == sorted(of_thread), "one thread's messages are in its order"
+
+
+def test_messages_above_the_capacity_are_reported(project):
+    server = project.serve("--workers", "1")
+    slow, fast = clients_of(server, "room", 2)
+    slow.do("hold")
+    slow.numbers(-2)
+    assert project.send("room", 0, 1100) == [str(number) for number in range(1100)]
+    server.log_has(r"WARNING +layer\.dropped peer=worker-\d count=\d+ channel=specific\.\S+ .*above the capacity")
+    fast.do("go_on")
+    fast.do("say", n=-1)
+    got = slow.numbers(-1)[:-1]
+    assert got == list(range(len(got))), "the oldest are kept"
+    assert 1000 <= len(got) < 1100
