@@ -31,8 +31,7 @@ struct backend_ops {
                  struct layer_call *call);
     /* To everybody else's members of @group, which stays valid with @body until the call ends. For
      * members of this node that it finds singly, or that the backend itself carries back, it calls
-     * backend_found_own() before the call ends; the layer delivers to clients that joined by
-     * itself. */
+     * @own->found() before the call ends; the layer delivers to clients that joined by itself. */
     void (*group_send)(struct backend *b, struct slice group, struct slice body,
                        struct layer_call *call, struct backend_own *own);
     /* The first client of this node joined, the last one left. */

@@ -49,7 +49,7 @@ environment() { # <version set> <more requirement files>
 environment oldest ''
 environment newest tests/requirements/browser.txt
 
-suite unit ctest --preset dev -j "$jobs" --output-on-failure --output-junit "$PWD/$results/unit.xml"
+suite unit ctest --preset dev -j "$((jobs + 1))" --output-on-failure --output-junit "$PWD/$results/unit.xml"
 suite lint scripts/lint.sh
 suite package scripts/check_package.sh
 suite library scripts/check_library.sh

@@ -29,6 +29,7 @@ struct peer_layer {
     struct strmap by_token; /* the same */
     uint32_t number;
     struct notice full_notice;
+    uint64_t full_untold; /* messages that were dropped since the log was told */
 };
 
 /* Attaches @peer to @layer under the number and with the bases of @r. Errors: as layer_attach(). */

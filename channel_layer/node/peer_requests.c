@@ -176,12 +176,15 @@ static void handle_dropped(struct peer_layer *l, const struct layer_record *r)
         return;
     }
     stats->dropped_full += r->number;
-    if (notice_is_due(&l->full_notice, loop_now_ms(node_loop(l->peer->node)), &held_back))
-        log_event(LOG_WARN, "layer.dropped",
-                  "peer=%s count=%" PRIu64 " channel=%.*s held_back=%" PRIu64
-                  " text=\"messages come faster than they are received: those above the capacity "
-                  "are dropped\"",
-                  l->peer->name, r->number, (int)r->name.len, (const char *)r->name.ptr, held_back);
+    l->full_untold += r->number;
+    if (!notice_is_due(&l->full_notice, loop_now_ms(node_loop(l->peer->node)), &held_back))
+        return;
+    log_event(LOG_WARN, "layer.dropped",
+              "peer=%s count=%" PRIu64
+              " channel=\"%.*s\" text=\"messages come faster than they are "
+              "received: those above the capacity are dropped\"",
+              l->peer->name, l->full_untold, (int)r->name.len, (const char *)r->name.ptr);
+    l->full_untold = 0;
 }
 
 /* ---- every record ---- */

@@ -66,7 +66,7 @@ void redis_scan_go_on(struct redis_scan *scan);
 /* It will end so, unless it failed before. */
 void redis_scan_fail(struct redis_scan *scan, enum err err, const char *why);
 
-/* Ends the call. */
+/* Ends the call and frees what the scan holds; its owner frees the object. */
 void redis_scan_end(struct redis_scan *scan);
 
 /* Where the names of this batch lie. */

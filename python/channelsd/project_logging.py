@@ -22,7 +22,10 @@ def _configured(name):
 
 
 def take_over_daphnes():
-    """To be called when the application is imported, and its LOGGING with it."""
+    """To be called when the application is imported, and its LOGGING with it; again when that was applied again."""
+    # Both exist from here on: one that is made later would be put between the other and what it is given below.
+    for ours, _ in _PAIRS:
+        logging.getLogger(ours)
     is_taken = False
     for ours, theirs in _PAIRS:
         if _configured(ours) is not None:

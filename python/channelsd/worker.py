@@ -240,6 +240,7 @@ def start(arguments):
                 warn_of_layers()
         runners = channel_runners(worker, application, arguments)
         worker.startup(application)
+        take_over_daphnes()  # a lifespan may have configured logging, too
         for runner in runners:
             worker.run_channel(runner)
     except LoadError as error:

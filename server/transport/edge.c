@@ -13,9 +13,8 @@
 
 enum {
     SPARE_HEADS_MAX = 64,
-    CROWD_MIN = 64,      /* connections: what fewer leave behind is not worth a look */
-    GIVE_BACK_MS = 2000, /* for the rest of a crowd to leave, too */
-    FAREWELL_SHARE = 2,  /* of the graceful timeout: the other part is for the closing handshakes */
+    LEAVING_MS = 2000,  /* for the rest of a crowd to leave, too */
+    FAREWELL_SHARE = 2, /* of the graceful timeout: the other part is for the closing handshakes */
 };
 
 /* ---- what connections share ---- */
@@ -73,36 +72,27 @@ static void check_drained(struct edge *e)
 
 /* ---- connections that come and go ---- */
 
-/* Half of a crowd, or more, is gone. */
-static bool has_crowd_left(const struct edge *e)
-{
-    return e->conn_count <= e->conn_peak / 2 && e->conn_peak - e->conn_count >= CROWD_MIN;
-}
-
-/* What thousands of clients used stays with the allocator otherwise, for a peak that may never come
- * again. If they are back by now it is needed. */
 static void on_give_back(struct wheel_entry *entry)
 {
     struct edge *e = CONTAINER_OF(entry, struct edge, give_back);
-    if (!has_crowd_left(e))
-        return;
-    e->conn_peak = e->conn_count;
-    mem_give_back();
+    uint64_t again_ms = 0;
+    if (admission_crowd_is_gone(e->config->admission, loop_now_ms(&e->loop), &again_ms))
+        mem_give_back();
+    else if (again_ms > 0)
+        wheel_set(&e->loop.wheel, &e->give_back, again_ms);
 }
 
 void edge_conn_added(struct edge *e)
 {
     e->conn_count++;
-    if (e->conn_count > e->conn_peak)
-        e->conn_peak = e->conn_count;
 }
 
 void edge_conn_removed(struct edge *e)
 {
     e->conn_count--;
-    if (e->state == EDGE_SERVING && has_crowd_left(e) && !wheel_entry_is_set(&e->give_back))
-        wheel_set(&e->loop.wheel, &e->give_back, loop_now_ms(&e->loop) + GIVE_BACK_MS);
-    admission_leave(e->config->admission);
+    const bool has_crowd_left = admission_leave(e->config->admission);
+    if (has_crowd_left && e->state == EDGE_SERVING && !wheel_entry_is_set(&e->give_back))
+        wheel_set(&e->loop.wheel, &e->give_back, loop_now_ms(&e->loop) + LEAVING_MS);
     check_drained(e);
 }
 

@@ -95,7 +95,6 @@ struct edge {
     struct http_stamp stamp;
     int64_t stamp_second;
     bool told_drained;
-    uint32_t conn_peak; /* most connections since memory was last given back */
     struct wheel_entry give_back;
     uint32_t farewells; /* DRAINING: WebSockets that were told to leave */
     uint64_t farewell_window_ms;

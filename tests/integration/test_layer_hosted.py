@@ -444,7 +444,7 @@ def test_messages_above_the_capacity_are_reported(project):
     slow.do("hold")
     slow.numbers(-2)
     assert project.send("room", 0, 1100) == [str(number) for number in range(1100)]
-    server.log_has(r"WARNING +layer\.dropped peer=worker-\d count=\d+ channel=specific\.\S+ .*above the capacity")
+    server.log_has(r'WARNING +layer\.dropped peer=worker-\d count=\d+ channel="specific\.\S+" .*above the capacity')
     fast.do("go_on")
     fast.do("say", n=-1)
     got = slow.numbers(-1)[:-1]

@@ -52,6 +52,26 @@ def test_proxy_around_a_function_of_channels(owner, name):
     assert any(name in line and "patched" in line for line in warnings(lines))
 
 
+def test_proxy_around_a_classmethod_of_channels():
+    consumer = "channels.generic.websocket.AsyncJsonWebsocketConsumer"
+    script = f"import channels.generic.websocket\nput_proxy({consumer}, 'encode_json')\n"
+    lines = python(HIDDEN + script + INSTALL + f"print(type({consumer}.__dict__['encode_json']).__name__)")
+    assert lines[-1] == "Proxy"
+    assert any("encode_json" in line and "patched" in line for line in warnings(lines))
+
+
+def test_other_constants_in_a_function_of_channels():
+    script = """
+function = channels.consumer.AsyncConsumer.dispatch
+code = function.__code__ = function.__code__.replace(
+    co_consts=tuple("another" if isinstance(item, str) else item for item in function.__code__.co_consts)
+)
+"""
+    lines = python(script + INSTALL + "print(channels.consumer.AsyncConsumer.dispatch.__code__ is code)")
+    assert lines[-1] == "True"
+    assert any("AsyncConsumer.dispatch" in line for line in warnings(lines))
+
+
 def test_other_code_in_a_function_of_channels():
     script = """
 async def other(self, message):
@@ -111,7 +131,7 @@ def test_proxy_around_a_method_of_djangos_handler(name):
         prelude=DJANGO,
     )
     assert lines[-1] == "view"
-    assert any(f"{name} was replaced by other code" in line for line in warnings(lines))
+    assert any(f"{name} was replaced, or is not what its file says" in line for line in warnings(lines))
 
 
 PATCHES = {

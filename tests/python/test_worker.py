@@ -181,6 +181,39 @@ def test_logging_that_names_daphne_holds_for_the_exceptions_of_the_application(t
         assert (line in edge.stderr.all()) is on_stderr
 
 
+AGAIN = """
+import logging.config
+
+LOGGING = {
+    "version": 1,
+    "formatters": {"f": {"format": "%(name)s: %(message)s"}},
+    "handlers": {"f": {"class": "logging.FileHandler", "filename": FILE, "formatter": "f"}},
+    "loggers": {"daphne.server": {"handlers": ["f"], "propagate": False}},
+}
+logging.config.dictConfig(LOGGING)
+
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        DO
+        raise RuntimeError("told by http")
+    await receive()
+    logging.config.dictConfig(LOGGING)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+"""
+
+
+@pytest.mark.parametrize("do", ["pass", 'logging.getLogger("channelsd")'], ids=["applied again", "a logger made later"])
+def test_logging_of_daphne_still_holds(tmp_path, do):
+    log = tmp_path / "log"
+    (tmp_path / "named.py").write_text(AGAIN.replace("FILE", repr(str(log))).replace("DO", do))
+    with Edge("named:application", cwd=tmp_path) as edge:
+        edge.http("/")
+        assert edge.get()[0] == END
+        assert edge.shutdown() == 0
+        assert "channelsd.server: Exception inside application: told by http\n" in log.read_text()
+
+
 def test_lifespan_and_state():
     with Edge("shapes:lifespan_complete") as edge:
         first = eval(edge.text("/"))

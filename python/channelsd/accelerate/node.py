@@ -24,7 +24,7 @@ from ..websocket import ACCEPTED, WebSocket
 from . import consumers
 from .dispatch import register
 from .source import ChannelSource
-from .stock import is_own
+from .stock import function_of, is_own
 
 HAS_EAGER_TASKS = sys.version_info >= (3, 12)
 
@@ -135,13 +135,14 @@ class Stock:
     def is_own(self, consumer, websocket):
         """Whether it is Channels' own, or what channelsd.accelerate.consumers put there."""
         return all(
-            is_own(function, module) or function.__code__.co_filename == consumers.__file__
+            is_own(function, module)
+            or (type(function) is types.FunctionType and function.__code__.co_filename == consumers.__file__)
             for function, module in (
                 (self.dispatch, consumer),
                 (consumer.get_handler_name, consumer),
                 (self.base_send, consumer),
                 (self.send, websocket),
-                (self.encode_json.__func__, websocket),
+                (function_of(self.encode_json), websocket),
             )
         )
 

@@ -50,7 +50,8 @@ def is_known(name, known):
 
 
 def _shape(code):
-    return hash((code.co_name, code.co_firstlineno, code.co_names, code.co_code))
+    constants = tuple(_shape(item) if isinstance(item, types.CodeType) else item for item in code.co_consts)
+    return hash((code.co_name, code.co_firstlineno, code.co_names, code.co_code, constants))
 
 
 def _shapes(code):
@@ -75,6 +76,12 @@ def is_as_written(function, path):
     if type(function) is not types.FunctionType:
         return False
     return function.__code__.co_filename == path and _shape(function.__code__) in _written(path)
+
+
+def function_of(member):
+    """The function of what a class has under a name. What is neither a function nor a real classmethod stays what it is:
+    a proxy around a classmethod, too, answers as that would."""
+    return member.__func__ if type(member) in (classmethod, staticmethod) else member
 
 
 def is_own(function, module):
@@ -117,8 +124,7 @@ class Stock:
 
     def _are_own(self, report, module, owner, names):
         for name in names:
-            function = owner.__dict__.get(name)
-            function = getattr(function, "__func__", function)  # of a classmethod
+            function = function_of(owner.__dict__.get(name))
             if function is None or not is_own(function, module):
                 report.left_alone(f"{owner.__name__}.{name}", "somebody has patched it")
                 return False

@@ -520,8 +520,9 @@ class Connection(RecordStream):
     def park(self):
         """The loop ends. What stands for channels that are left (their names, messages and groups) waits for another."""
         loop, self.loop = self.loop, None
-        if self._connector is not None and not loop.is_closed():
-            self._connector.cancel()
+        if self._connector is not None:
+            if not loop.is_closed():
+                self._connector.cancel()
             # The loop may not turn once more for it. That would be told, as a fault of the program, on its stderr.
             self._connector._log_destroy_pending = False
         self._end_timers()

@@ -8,7 +8,7 @@ import django
 from django.core.handlers import asgi, base, exception
 from django.utils import deprecation
 
-from ..stock import is_as_written
+from ..stock import function_of, is_as_written
 
 VERSIONS = ((4, 2), (5, 0), (5, 1), (5, 2), (6, 0), (6, 1))
 
@@ -44,8 +44,7 @@ _HANDLER_ATTRIBUTES = {
 
 def is_own(owner, name):
     """Whether `owner.name` is the function that the module of class `owner` defines there. Not of C functions."""
-    found = owner.__dict__.get(name)
-    function = getattr(found, "__func__", found)
+    function = function_of(owner.__dict__.get(name))
     return (
         is_as_written(function, inspect.getsourcefile(inspect.getmodule(owner)))
         and function.__qualname__ == f"{owner.__qualname__}.{name}"
@@ -73,7 +72,9 @@ class Stock:
         names += [(deprecation.MiddlewareMixin, name) for name in _LAYER]
         for owner, name in names:
             if not is_own(owner, name):
-                raise LookupError(f"{owner.__module__}.{owner.__qualname__}.{name} was replaced by other code")
+                raise LookupError(
+                    f"{owner.__module__}.{owner.__qualname__}.{name} was replaced, or is not what its file says"
+                )
             if name != "handle":
                 member = owner.__dict__[name]
                 self.checks.append((owner.__dict__, name, member, code_of(member)))
