@@ -400,24 +400,26 @@ def test_connection_that_is_down_when_its_loop_ends_is_made_again_by_the_next(ki
     gc.collect()  # what asyncio says of the task that the first loop has left belongs to this test
 
 
+async def connecting_again(connection):
+    """The task that tries to, when it is under way."""
+    while connection._nudge is None:
+        await asyncio.sleep(0.01)
+    return connection._connector
+
+
 def test_task_of_a_closed_loop_leaves_that_of_the_next_alone(node, layer):
     loop = asyncio.new_event_loop()
     channel = loop.run_until_complete(layer.new_channel())
     connection = layer._owner(channel).connection
     node.stop()
 
-    async def lose():
-        while connection._nudge is None:
-            await asyncio.sleep(0.01)
-        return connection._connector
-
-    left = loop.run_until_complete(lose())
+    left = loop.run_until_complete(connecting_again(connection))
     loop.close()
     assert connection._connector is None
 
     async def go_on(left):
         receiver = asyncio.ensure_future(layer.receive(channel))
-        await lose()
+        await connecting_again(connection)
         connector, gone = connection._connector, weakref.ref(left.pop())
         gc.collect()
         assert gone() is None
@@ -439,13 +441,7 @@ def test_loop_that_closes_while_it_connects_again_says_nothing(node, layer, capl
     channel = loop.run_until_complete(layer.new_channel())
     connection = layer._owner(channel).connection
     node.stop()
-
-    async def lose():
-        while connection._nudge is None:
-            await asyncio.sleep(0.01)
-        return weakref.ref(connection._connector)
-
-    connector = loop.run_until_complete(lose())
+    connector = weakref.ref(loop.run_until_complete(connecting_again(connection)))
     loop.close()
     gc.collect()
     assert connector() is None
