@@ -68,7 +68,7 @@ struct consumer_kind;
 /* The part of a connection that its consumer sees. A zeroed one has no consumer. */
 struct client {
     const struct client_ops *ops;
-    const struct consumer_kind *kind; /* set by the kind's open(); NULL when no consumer is engaged */
+    const struct consumer_kind *kind; /* the kind's open() sets it; NULL: no consumer is engaged */
     void *consumer;                   /* the kind's: which worker link, which instance */
     uint64_t consumer_id;             /* the kind's: the number on that link */
     bool is_websocket;                /* the server's: set before open() */

@@ -31,8 +31,8 @@ char *mem_copy_str(const void *data, size_t len) __attribute__((returns_nonnull)
 void mem_free(void *ptr);
 
 /* Gives what was freed back to the system, where the C library keeps it and can be asked to
- * (glibc). Takes some 20 ms for each 100 MiB, of which other threads wait for their part: for when a
- * crowd has left, not for each request. */
+ * (glibc). Takes some 20 ms for each 100 MiB, of which other threads wait for their part: for when
+ * a crowd has left, not for each request. */
 void mem_give_back(void);
 
 /* For tests: the (@after + 1)th tier-2 allocation from now on fails, once; -1 turns it off. */
