@@ -168,7 +168,7 @@ static void handle_stats(struct peer_layer *l, const struct layer_record *r)
 static void handle_dropped(struct peer_layer *l, const struct layer_record *r)
 {
     struct layer_stats *stats = layer_stats(l->client.layer);
-    uint64_t held_back = 0;
+    uint64_t reports = 0; /* held back; the log is told of messages, of which each has some */
     if (!r->has_name) {
         stats->dropped_unknown += r->number;
         log_event(LOG_DEBUG, "layer.dropped", "peer=%s count=%" PRIu64 " text=\"no such channel\"",
@@ -177,12 +177,12 @@ static void handle_dropped(struct peer_layer *l, const struct layer_record *r)
     }
     stats->dropped_full += r->number;
     l->full_untold += r->number;
-    if (!notice_is_due(&l->full_notice, loop_now_ms(node_loop(l->peer->node)), &held_back))
+    if (!notice_is_due(&l->full_notice, loop_now_ms(node_loop(l->peer->node)), &reports))
         return;
     log_event(LOG_WARN, "layer.dropped",
-              "peer=%s count=%" PRIu64
-              " channel=\"%.*s\" text=\"messages come faster than they are "
-              "received: those above the capacity are dropped\"",
+              "peer=%s count=%" PRIu64 " channel=\"%.*s\""
+              " text=\"messages come faster than they are received: those above the capacity are "
+              "dropped\"",
               l->peer->name, l->full_untold, (int)r->name.len, (const char *)r->name.ptr);
     l->full_untold = 0;
 }
